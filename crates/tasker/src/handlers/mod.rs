@@ -1,0 +1,99 @@
+//! What runs a step: the handlers that come with Tasker, and the trait that an application's own implement.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Runs attempts of steps. One value serves any number of attempts at once.
+pub trait Handler: Send + Sync + 'static {
+    /// Runs one attempt to its end. It may be dropped at any await when the lease is lost, the step is cancelled
+    /// or its timeout passes; a panic is a failed attempt.
+    fn run(&self, attempt: Attempt) -> BoxFuture<Result<Outcome, StepError>>;
+}
+
+/// A future that can be sent between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// What a handler is given.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The task.
+    pub task_id: Uuid,
+    /// The step: its task's id with the step's number in the last 24 bits.
+    pub workflow_step_id: Uuid,
+    /// The step's name.
+    pub step_name: Arc<str>,
+    /// 1 for the first attempt.
+    pub number: u32,
+    /// The greatest number of attempts.
+    pub retry_limit: u32,
+    /// How often a person has begun the step anew; with task and step it makes [`Attempt::idempotency_key`].
+    pub generation: u32,
+    /// The instant for which an earlier attempt of this step said [`Outcome::WaitUntil`].
+    pub timer: Option<DateTime<Utc>>,
+    /// The node's `with`, its templates rendered; `null` where there is none.
+    pub with: serde_json::Value,
+    /// The task's input.
+    pub input: Arc<RawValue>,
+    /// Results of the steps that this one needs, by name.
+    pub results: Arc<BTreeMap<String, Box<RawValue>>>,
+    /// Cancelled when the attempt must stop: lease lost, step cancelled, timeout, shutdown.
+    pub cancellation: CancellationToken,
+}
+
+impl Attempt {
+    /// The key to send to outside systems: the same for every attempt of a step until a person retries it.
+    pub fn idempotency_key(&self) -> String {
+        format!("{}:{}:{}", self.task_id, self.step_name, self.generation)
+    }
+}
+
+/// A handler's answer.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Done, with this result.
+    Complete(Box<RawValue>),
+    /// Nothing to do: the children run, and receive this result.
+    Skip(Box<RawValue>),
+    /// Ask again at this instant; the attempt is given back.
+    WaitUntil(DateTime<Utc>),
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StepError {
+    /// For people; cleaned and cut to 64 KiB when it is stored.
+    pub message: String,
+    /// A stable word, for example `handler_error`, `timeout`, `template_error`.
+    pub kind: String,
+    /// `None`: as the node's retry policy says.
+    pub retryable: Option<bool>,
+    /// A delay that the far side asked for, at most 24 h; it replaces the backoff.
+    pub retry_after: Option<Duration>,
+}
+
+impl StepError {
+    /// Any error: tried again as the retry policy says.
+    pub fn new(message: impl Into<String>) -> Self {
+        StepError { message: message.into(), kind: "handler_error".into(), retryable: None, retry_after: None }
+    }
+
+    /// An error that no retry will mend.
+    pub fn fatal(message: impl Into<String>) -> Self {
+        StepError { retryable: Some(false), ..StepError::new(message) }
+    }
+
+    /// An error after which the far side asks to be left alone for `delay` (at most 24 h).
+    pub fn retry_after(delay: Duration, message: impl Into<String>) -> Self {
+        StepError { retry_after: Some(delay), ..StepError::new(message) }
+    }
+
+    /// The same error under another kind.
+    pub fn kind(self, kind: impl Into<String>) -> Self {
+        StepError { kind: kind.into(), ..self }
+    }
+}

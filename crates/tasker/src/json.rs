@@ -1,0 +1,1 @@
+//! The one JSON validator, which stands at every door.

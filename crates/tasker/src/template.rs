@@ -1,0 +1,1 @@
+//! Templates in workflow files.
