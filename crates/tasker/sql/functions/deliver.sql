@@ -1,0 +1,29 @@
+-- What a worker needs to run the claimed steps: the attempt, the task's context, and the results that the node names,
+-- up to 4 MiB in all; above that "results" is null and the worker fetches them.
+create function tasker.deliver(l_tasks uuid[], l_steps int[])
+returns table (task_id uuid, step_number int, named_task_id int, attempt int, claim_id uuid, retry_limit int, generation int, timer timestamptz,
+  context text, input text, results text)
+language sql stable as $$
+  select x.task_id, x.step_number, x.named_task_id, x.attempt, x.claim_id, x.retry_limit, x.generation, x.timer,
+    x.context, x.input, case when x.so_far <= 4194304 then x.results end
+  from (
+    select l.*, coalesce(h.retry_limit, n.retry_limit) as retry_limit, coalesce(h.generation, 0) as generation, h.timer,
+      p.context::text as context,
+      (select i.input::text from tasker.step_inputs i where i.task_id = l.task_id and i.step_number = l.step_number) as input,
+      r.results,
+      sum(octet_length(r.results)) over (order by l.task_id, l.step_number) as so_far
+    from unnest(l_tasks, l_steps) c(task_id, step_number)
+    join tasker.leases l on l.task_id = c.task_id and l.step_number = c.step_number
+    join tasker.named_tasks_named_steps n on n.named_task_id = l.named_task_id and n.step_number = l.step_number
+    join tasker.task_payloads p on p.task_id = l.task_id
+    cross join lateral (
+      select h.* from tasker.workflow_step_transitions h
+      where h.task_id = l.task_id and h.step_number = l.step_number order by h.number desc limit 1) h
+    cross join lateral (
+      select case when n.needs = '{}' then '{}' else (
+        select coalesce(json_object_agg(r.step_number, r.result), '{}')::text from tasker.step_results r
+        where r.task_id = l.task_id and r.step_number = any(n.needs)) end as results) r
+  ) x
+$$;
+
+comment on function tasker.deliver(uuid[], int[]) is 'What a worker needs to run the steps that it has leased.';

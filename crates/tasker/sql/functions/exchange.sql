@@ -1,0 +1,95 @@
+-- The engine's one call: hand in what is finished, receive what may start. Settle, release the children, finish tasks,
+-- claim. The first row has the answers (one for each settlement handed in: settled, lease_lost, cancelled) and where the
+-- next search for work begins, when the next step is due, and whether work was left for others; every other row is a step that the worker now holds.
+create function tasker.exchange(
+  by_worker uuid,
+  s_tasks uuid[], s_steps int[], s_claims uuid[], outcomes text[], payloads text[],
+  error_kinds text[], retryables boolean[], delays double precision[], instants timestamptz[],
+  handlers int[], lanes smallint[], positions timestamptz[], keys text[], capacity int, lease interval, only_task uuid default null)
+returns table (answers text[], next_positions timestamptz[], next_keys text[], next_in interval, left_over boolean,
+  task_id uuid, step_number int, named_task_id int, attempt int, claim_id uuid, retry_limit int, generation int, timer timestamptz,
+  context text, input text, results text)
+language plpgsql
+set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan set lock_timeout = '1s'
+as $$
+#variable_conflict use_column
+declare
+  now_ timestamptz; release_number bigint; begins boolean; settled_ int; answers_ text[];
+  c_tasks uuid[]; c_steps int[]; kept uuid[]; l_tasks uuid[]; l_steps int[];
+  left_over_ boolean := false; next_at_ timestamptz; more_tasks uuid[]; more_steps int[];
+begin
+  perform tasker.require_read_committed();
+
+  if cardinality(s_tasks) > 0 then
+    select bool_or(k.state = 'pending') into begins from (
+      select k.state from tasker.tasks k where k.task_id = any(s_tasks) order by k.task_id for no key update) k;
+    if begins then
+      perform tasker.record_start(s_tasks);
+    end if;
+    now_ := tasker.clock();
+    select x.settled, x.c_tasks, x.c_steps into settled_, c_tasks, c_steps
+    from tasker.settle('settle', now_, s_tasks, s_steps, s_claims, outcomes, payloads, error_kinds, retryables, delays, instants, null) x;
+
+    if c_tasks is not null then
+      -- the view is asked, about these steps only: what it calls ready is leased at once where this worker serves it,
+      -- has room, and no limit stands on it; what only time or room holds back is enqueued
+      release_number := nextval('tasker.transition_numbers');
+      with v as materialized (
+        select v.*, row_number() over (partition by v.leasable order by v.task_id, v.step_number) as place from (
+          select v.*, v.ready_for_execution and v.limit_key = '' and v.handler_id = any(handlers) as leasable
+          from unnest(c_tasks, c_steps) c(task_id, step_number)
+          cross join lateral (
+            select * from tasker.step_readiness_statuses v where v.task_id = c.task_id and v.step_number = c.step_number) v
+          where coalesce(v.blocking_reason in ('waiting_for_retry', 'scheduled_for_later', 'concurrency_limit_reached'), true)) v),
+      queued as (
+        insert into tasker.ready_steps (handler_id, lane, limit_key, queue_at, task_id, step_number, attempt, named_task_id)
+        select v.handler_id, v.lane, v.limit_key, greatest(now_, v.next_retry_at), v.task_id, v.step_number, v.attempts + 1, v.named_task_id
+        from v where not v.leasable or v.place > capacity
+        on conflict (task_id, step_number) do nothing),
+      leased as materialized (
+        insert into tasker.leases (task_id, step_number, named_task_id, attempt, claim_id, worker_id, lease_expires_at, limit_key)
+        select v.task_id, v.step_number, v.named_task_id, v.attempts + 1, gen_random_uuid(), by_worker, now_ + lease, v.limit_key
+        from v where v.leasable and v.place <= capacity
+        on conflict (task_id, step_number) do nothing
+        returning task_id, step_number, attempt, claim_id),
+      moved as (
+        insert into tasker.workflow_step_transitions (task_id, step_number, number, to_state, verb, at, attempt, claim_id, worker_id,
+          retry_limit, attempts_before, generation, timer, last_failure_at, last_attempted_at)
+        select l.task_id, l.step_number, release_number, 'in_progress', 'claim', now_, l.attempt, l.claim_id, by_worker,
+          h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, now_
+        from leased l
+        left join lateral (
+          select h.* from tasker.workflow_step_transitions h
+          where h.task_id = l.task_id and h.step_number = l.step_number order by h.number desc limit 1) h on true)
+      select (select array_agg(l.task_id) from leased l), (select array_agg(l.step_number) from leased l), (select array_agg(v.task_id) from v),
+        exists (select from v where v.ready_for_execution and (not v.leasable or v.place > capacity))
+      into l_tasks, l_steps, kept, left_over_;
+    end if;
+
+    perform tasker.conclude(array(select u from unnest(s_tasks) u except select u from unnest(kept) u));
+    answers_ := case when settled_ = cardinality(s_tasks) then array_fill('settled'::text, array[settled_])
+      else tasker.answers(s_tasks, s_steps, s_claims) end;
+  end if;
+
+  next_positions := positions; next_keys := keys;
+  if coalesce(cardinality(l_tasks), 0) < capacity and cardinality(handlers) > 0 then
+    if only_task is null then
+      select x.l_tasks, x.l_steps, x.next_positions, x.next_keys, x.next_at into more_tasks, more_steps, next_positions, next_keys, next_at_
+      from tasker.claim(by_worker, handlers, lanes, positions, keys, capacity - coalesce(cardinality(l_tasks), 0), lease) x;
+    else
+      select x.l_tasks, x.l_steps, x.next_at into more_tasks, more_steps, next_at_
+      from tasker.claim_task(by_worker, only_task, handlers, capacity - coalesce(cardinality(l_tasks), 0), lease) x;
+    end if;
+    l_tasks := l_tasks || more_tasks;
+    l_steps := l_steps || more_steps;
+  end if;
+  -- a duration, never an instant: the worker counts it on its own monotonic clock
+  next_in := next_at_ - tasker.clock(); answers := answers_; left_over := left_over_;
+  return next;
+  if l_tasks is not null then
+    return query select null::text[], null::timestamptz[], null::text[], null::interval, null::boolean, d.* from tasker.deliver(l_tasks, l_steps) d;
+  end if;
+end $$;
+
+comment on function tasker.exchange(uuid, uuid[], int[], uuid[], text[], text[], text[], boolean[], double precision[], timestamptz[], int[], smallint[], timestamptz[], text[], int, interval, uuid)
+  is 'A worker''s one call: settle what is finished, release children, finish tasks, claim what may start.';

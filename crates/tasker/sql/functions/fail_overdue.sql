@@ -1,0 +1,33 @@
+-- A locked task's deadline has passed: every open or leased step fails and is not retryable.
+create function tasker.fail_overdue(of_task uuid) returns void
+language plpgsql as $$
+declare
+  now_ timestamptz; number_ bigint; h tasker.workflow_step_transitions; x record;
+  s_tasks uuid[]; s_steps int[]; s_claims uuid[]; n int;
+begin
+  delete from tasker.ready_steps r where r.task_id = of_task;
+  perform tasker.record_start(array[of_task]);
+  now_ := tasker.clock();
+  select array_agg(l.task_id), array_agg(l.step_number), array_agg(l.claim_id), count(*) into s_tasks, s_steps, s_claims, n
+  from tasker.leases l where l.task_id = of_task;
+  if n > 0 then
+    perform tasker.settle('deadline', now_, s_tasks, s_steps, s_claims, array_fill('fail'::text, array[n]),
+      array_fill('the task''s deadline has passed'::text, array[n]), array_fill('deadline_passed'::text, array[n]), array_fill(false, array[n]),
+      array_fill(null::double precision, array[n]), array_fill(null::timestamptz, array[n]), null);
+  end if;
+  number_ := nextval('tasker.transition_numbers');
+  for x in
+    select v.step_number from tasker.step_readiness_statuses v where v.task_id = of_task
+      and coalesce(v.blocking_reason not in ('finished', 'in_progress', 'not_retryable', 'retries_exhausted', 'dependencies_not_satisfied'), true)
+  loop
+    h := tasker.next_transition(of_task, x.step_number);
+    h.number := number_; h.to_state := 'failed'; h.verb := 'deadline'; h.at := now_; h.next_retry_at := null; h.retryable := false;
+    h.error_kind := 'deadline_passed'; h.backoff_request_seconds := null;
+    insert into tasker.workflow_step_transitions values (h.*);
+    insert into tasker.step_errors (task_id, step_number, number, error) values (of_task, x.step_number, number_, 'the task''s deadline has passed');
+  end loop;
+  delete from tasker.task_deadlines d where d.task_id = of_task;
+  perform tasker.conclude(array[of_task]);
+end $$;
+
+comment on function tasker.fail_overdue(uuid) is 'Fails every open or leased step of a locked task, not retryable.';

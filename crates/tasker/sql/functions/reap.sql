@@ -1,0 +1,48 @@
+-- Turns expired leases into failed attempts, and acts on deadlines that have passed: at most so many of each, from a remembered
+-- position, whatever handlers the caller has. Takes the tasks' locks with skip locked, and the deletion of a lease checks its
+-- expiry again.
+create function tasker.reap(at_most int, from_position timestamptz, by_worker uuid default null, out reaped int, out overdue int, out next_position timestamptz)
+language plpgsql
+set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+  now_ timestamptz := tasker.clock(); x record; t uuid; wanted uuid[]; held uuid[];
+  s_tasks uuid[]; s_steps int[]; s_claims uuid[]; n int; c_tasks uuid[]; c_steps int[];
+begin
+  perform tasker.require_read_committed();
+  update tasker.workers w set last_seen_at = now_ where w.worker_id = by_worker and w.last_seen_at < now_ - interval '10 s';
+  reaped := 0; overdue := 0; next_position := from_position;
+  select array_agg(distinct l.task_id), count(*), max(l.lease_expires_at) into wanted, n, next_position from (
+    select l.task_id, l.lease_expires_at from tasker.leases l
+    where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at limit at_most) l;
+  next_position := case when n = at_most then next_position else greatest(from_position, now_ - interval '1 minute') end;
+  if wanted is not null then
+    select array_agg(k.task_id) into held from (
+      select k.task_id from tasker.tasks k where k.task_id = any(wanted) order by k.task_id for no key update skip locked) k;
+    perform tasker.record_start(held);
+    now_ := tasker.clock();
+    select array_agg(l.task_id), array_agg(l.step_number), array_agg(l.claim_id), count(*) into s_tasks, s_steps, s_claims, n
+    from tasker.leases l where l.task_id = any(held) and l.lease_expires_at < now_;
+    if n > 0 then
+      select r.settled, r.c_tasks, r.c_steps into reaped, c_tasks, c_steps from tasker.settle('reap', now_, s_tasks, s_steps, s_claims,
+        array_fill('fail'::text, array[n]), array_fill('the lease expired: the worker died, hung, or lost the database'::text, array[n]),
+        array_fill('lease_expired'::text, array[n]), array_fill(null::boolean, array[n]), array_fill(null::double precision, array[n]),
+        array_fill(null::timestamptz, array[n]), now_) r;
+      perform tasker.enqueue(c_tasks, c_steps);
+      perform tasker.conclude(held);
+    end if;
+  end if;
+
+  select array_agg(d.task_id) into wanted from (
+    select d.task_id from tasker.task_deadlines d where d.deadline <= now_ order by d.deadline, d.task_id limit at_most) d;
+  if wanted is not null then
+    for t in select k.task_id from tasker.tasks k where k.task_id = any(wanted) order by k.task_id for no key update skip locked loop
+      if exists (select from tasker.task_deadlines d where d.task_id = t and d.deadline <= tasker.clock()) then
+        perform tasker.fail_overdue(t);
+        overdue := overdue + 1;
+      end if;
+    end loop;
+  end if;
+end $$;
+
+comment on function tasker.reap(int, timestamptz, uuid) is 'Turns expired leases into failed attempts and acts on passed deadlines.';

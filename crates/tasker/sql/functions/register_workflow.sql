@@ -1,0 +1,52 @@
+-- Writes a validated definition: immutable from then on. The same content again gives the same id; another content
+-- under the same version is refused. The arrays have one element a node, by step number, and one an edge.
+create function tasker.register_workflow(
+  namespace text, of_name text, of_version text, of_definition text, of_content_hash text,
+  names text[], handler_names text[], retry_limits int[], retryables boolean[], base_delays double precision[], max_delays double precision[],
+  timeouts double precision[], lanes smallint[], limits int[], limit_keys json, needs json,
+  parent_counts int[], child_counts int[], min_depths int[], max_depths int[], heights int[],
+  edges_from int[], edges_to int[]) returns int
+language plpgsql as $$
+declare namespace_id int; id int; hash_ text; total int := cardinality(names);
+begin
+  perform tasker.require_read_committed();
+  insert into tasker.task_namespaces (name) values (namespace) on conflict (name) do nothing;
+  select n.task_namespace_id into namespace_id from tasker.task_namespaces n where n.name = namespace;
+  -- two that register the same workflow at once wait for each other here
+  perform pg_advisory_xact_lock(hashtextextended(namespace || '/' || of_name, 7462));
+  select t.named_task_id, t.content_hash into id, hash_ from tasker.named_tasks t
+  where t.task_namespace_id = namespace_id and t.name = of_name and t.version = of_version;
+  if id is not null then
+    if hash_ <> of_content_hash then
+      perform tasker.refuse('version_taken', format('workflow %s.%s has a version %s already, with another content: give the changed one a new version', namespace, of_name, of_version));
+    end if;
+    return id;
+  end if;
+  insert into tasker.named_tasks (task_namespace_id, name, version, release, definition, content_hash, total_steps, leaf_count, created_at)
+  values (namespace_id, of_name, of_version,
+    case when of_version ~ '^\d{1,9}\.\d{1,9}\.\d{1,9}$' then string_to_array(of_version, '.')::int[] end,
+    of_definition::json, of_content_hash, total, (select count(*) from unnest(child_counts) c where c = 0), tasker.clock())
+  returning named_task_id into id;
+  insert into tasker.named_steps (task_namespace_id, task_name, name)
+  select namespace_id, of_name, n from unnest(names) n order by n on conflict do nothing;
+  insert into tasker.handlers (name) select distinct h from unnest(handler_names) h order by h on conflict (name) do nothing;
+  update tasker.handlers h set limited = true
+  where not h.limited and h.name in (select u.handler from unnest(handler_names, limits) u(handler, concurrency_limit) where u.concurrency_limit is not null);
+  insert into tasker.named_tasks_named_steps (named_task_id, step_number, named_step_id, name, handler_id, retry_limit, retryable, base_retry_delay,
+    max_retry_delay, timeout, lane, concurrency_limit, concurrency_key, needs, parent_count, child_count, min_depth_from_root, max_depth_from_root, max_depth_to_leaf)
+  select id, u.ord - 1, s.named_step_id, u.name, h.handler_id, u.retry_limit, u.retryable, u.base_delay, u.max_delay, u.timeout, u.lane, u.concurrency_limit,
+    case when u.concurrency_limit is not null then array(select json_array_elements_text(k.value)) end,
+    array(select json_array_elements_text(w.value)::int), u.parents, u.children, u.min_depth, u.max_depth, u.height
+  from unnest(names, handler_names, retry_limits, retryables, base_delays, max_delays, timeouts, lanes, limits, parent_counts, child_counts, min_depths, max_depths, heights)
+    with ordinality u(name, handler, retry_limit, retryable, base_delay, max_delay, timeout, lane, concurrency_limit, parents, children, min_depth, max_depth, height, ord)
+  join json_array_elements(limit_keys) with ordinality k(value, ord) on k.ord = u.ord
+  join json_array_elements(needs) with ordinality w(value, ord) on w.ord = u.ord
+  join tasker.named_steps s on s.task_namespace_id = namespace_id and s.task_name = of_name and s.name = u.name
+  join tasker.handlers h on h.name = u.handler;
+  insert into tasker.named_task_edges (named_task_id, from_step, to_step)
+  select id, e.f, e.t from unnest(edges_from, edges_to) e(f, t);
+  return id;
+end $$;
+
+comment on function tasker.register_workflow(text, text, text, text, text, text[], text[], int[], boolean[], double precision[], double precision[], double precision[], smallint[], int[], json, json, int[], int[], int[], int[], int[], int[], int[])
+  is 'Registers a validated workflow; gives its named_task_id.';

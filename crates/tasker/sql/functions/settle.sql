@@ -1,0 +1,81 @@
+-- Records the ends of claims, their tasks locked. The deletion of the lease under its claim id is the fence: a claim
+-- that is gone changes nothing. Outcomes: complete, skip, fail, wait (until an instant), release. Gives how many claims
+-- it ended, and the steps to put to the view: released children, and steps that go back to the queue.
+create function tasker.settle(
+  by_verb tasker.verb, now_ timestamptz,
+  s_tasks uuid[], s_steps int[], s_claims uuid[], outcomes text[], payloads text[],
+  error_kinds text[], retryables boolean[], delays double precision[], instants timestamptz[],
+  expired_by timestamptz,
+  out settled int, out c_tasks uuid[], out c_steps int[])
+language plpgsql as $$
+declare
+  settle_number bigint := nextval('tasker.transition_numbers');
+  finish_number bigint := nextval('tasker.transition_numbers');
+  done_tasks uuid[]; done_steps int[]; again_tasks uuid[]; again_steps int[];
+begin
+  with u as materialized (
+    select * from unnest(s_tasks, s_steps, s_claims, outcomes, payloads, error_kinds, retryables, delays, instants)
+      u(task_id, step_number, claim_id, outcome, payload, error_kind, retryable, delay, instant)),
+  d as materialized (
+    delete from tasker.leases l using u
+    where l.task_id = u.task_id and l.step_number = u.step_number and l.claim_id = u.claim_id
+      and (expired_by is null or l.lease_expires_at < expired_by)
+    returning l.named_task_id, l.attempt, l.worker_id, u.*),
+  h as materialized (
+    select d.*, n.base_retry_delay, n.max_retry_delay,
+      h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at,
+      coalesce(h.retry_limit, n.retry_limit) as limit_now,
+      least(greatest(d.delay, 0), 86400) as asked_delay,
+      coalesce(d.retryable, n.retryable) as may_retry,
+      -- a node that may run only once is not given back
+      case when d.outcome = 'release' and n.retry_limit = 1 then 'lost' else d.outcome end as ended
+    from d
+    join tasker.named_tasks_named_steps n on n.named_task_id = d.named_task_id and n.step_number = d.step_number
+    cross join lateral (
+      select h.* from tasker.workflow_step_transitions h
+      where h.task_id = d.task_id and h.step_number = d.step_number order by h.number desc limit 1) h),
+  results as (
+    insert into tasker.step_results (task_id, step_number, result)
+    select h.task_id, h.step_number, h.payload::json from h where h.ended in ('complete', 'skip')),
+  errors as (
+    insert into tasker.step_errors (task_id, step_number, number, error)
+    select h.task_id, h.step_number, settle_number, coalesce(h.payload, '') from h where h.ended = 'fail'),
+  moved as materialized (
+    insert into tasker.workflow_step_transitions (task_id, step_number, number, to_state, verb, at, attempt, claim_id, worker_id,
+      next_retry_at, retryable, error_kind, backoff_request_seconds, retry_limit, attempts_before, generation, timer,
+      last_failure_at, last_attempted_at)
+    select h.task_id, h.step_number, settle_number,
+      case h.ended when 'complete' then 'complete' when 'skip' then 'skipped' when 'wait' then 'pending' when 'release' then 'pending' else 'failed' end::tasker.step_state,
+      by_verb, now_,
+      case when h.ended in ('wait', 'release') then h.attempt - 1 else h.attempt end,
+      h.claim_id, h.worker_id,
+      case
+        when h.ended = 'wait' then h.instant
+        when h.ended = 'release' then now_
+        when h.ended in ('fail', 'lost') and h.may_retry and h.attempt < h.limit_now then
+          now_ + make_interval(secs => coalesce(h.asked_delay, tasker.backoff(h.base_retry_delay, h.max_retry_delay, h.attempt - coalesce(h.attempts_before, 0))))
+      end,
+      h.ended not in ('fail', 'lost') or h.may_retry,
+      case h.ended when 'fail' then coalesce(h.error_kind, 'handler_error') when 'lost' then 'released' end,
+      case when h.ended = 'fail' then h.asked_delay end,
+      h.retry_limit, h.attempts_before, h.generation,
+      case when h.ended = 'wait' then h.instant else h.timer end,
+      case when h.ended in ('fail', 'lost') then now_ else h.last_failure_at end,
+      h.last_attempted_at
+    from h
+    returning task_id, step_number, to_state, next_retry_at)
+  select count(*),
+    array_agg(m.task_id) filter (where m.to_state in ('complete', 'skipped')),
+    array_agg(m.step_number) filter (where m.to_state in ('complete', 'skipped')),
+    array_agg(m.task_id) filter (where m.next_retry_at is not null),
+    array_agg(m.step_number) filter (where m.next_retry_at is not null)
+  into settled, done_tasks, done_steps, again_tasks, again_steps from moved m;
+  if done_tasks is not null then
+    select x.c_tasks, x.c_steps into c_tasks, c_steps from tasker.satisfy(done_tasks, done_steps, now_, finish_number) x;
+  end if;
+  c_tasks := c_tasks || again_tasks;
+  c_steps := c_steps || again_steps;
+end $$;
+
+comment on function tasker.settle(tasker.verb, timestamptz, uuid[], int[], uuid[], text[], text[], text[], boolean[], double precision[], timestamptz[], timestamptz)
+  is 'Records the ends of claims; gives the steps that may have become ready.';

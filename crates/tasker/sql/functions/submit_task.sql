@@ -1,0 +1,24 @@
+-- The door for any language: runs in the caller's transaction, and commits with it or leaves nothing. It starts within the
+-- workers' poll interval, or at once with tasker.wake() after the commit.
+create function tasker.submit_task(
+  namespace text, name text, context jsonb default '{}', version text default null, idempotency_key text default null,
+  unique_while_live text default null, run_at timestamptz default null, priority text default null, deadline timestamptz default null,
+  tags jsonb default null, summary text default null) returns uuid
+language plpgsql as $$
+declare id uuid;
+begin
+  if priority not in ('high', 'normal', 'low') then
+    perform tasker.refuse('bad_priority', format('priority is high, normal or low, not %s', to_json(priority)));
+  end if;
+  if context is null then
+    perform tasker.refuse('bad_context', 'the context must be JSON, not null: give {} for none');
+  end if;
+  perform tasker.require_storable(context::text, 'the context');
+  select s.task_id into id from tasker.submit_tasks(
+    array[tasker.find_workflow(namespace, name, version)], array[context::text], array[idempotency_key], array[unique_while_live], array[run_at],
+    array[case priority when 'high' then 0 when 'normal' then 1 when 'low' then 2 end::smallint], array[deadline], array[tags::text], array[summary]) s;
+  return id;
+end $$;
+
+comment on function tasker.submit_task(text, text, jsonb, text, text, text, timestamptz, text, timestamptz, jsonb, text)
+  is 'Submits a task in the caller''s transaction and gives its id.';

@@ -1,0 +1,95 @@
+-- Submits many tasks in the caller's transaction: one row each (with its payload and transition), and a ready row for each
+-- root. An element that repeats an idempotency key gives the first task; one whose unique key is held by a live task gives
+-- that one; "existing" says so. Keys are taken first of all, in ascending order.
+create function tasker.submit_tasks(
+  named_task_ids int[], contexts text[], of_idempotency_keys text[], of_unique_keys text[], run_ats timestamptz[],
+  of_lanes smallint[], deadlines timestamptz[], of_tags text[], summaries text[])
+returns table (ord int, task_id uuid, existing boolean)
+language plpgsql
+set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+  now_ timestamptz; number_ bigint; n int := cardinality(named_task_ids);
+  ids uuid[]; olds boolean[] := array_fill(false, array[n]); hashes bytea[]; x record;
+begin
+  select array_agg(tasker.uuid_v7()) into ids from generate_series(1, n);
+
+  if exists (select from unnest(of_idempotency_keys) k where k is not null) then
+    select array_agg(sha256(convert_to(concat_ws(e'\x01', t.name, t.version, c.context::jsonb::text, u.unique_key, u.run_at, u.lane, u.deadline, u.tags::jsonb::text, u.summary), 'UTF8')) order by u.ord)
+    into hashes
+    from unnest(named_task_ids, of_unique_keys, run_ats, of_lanes, deadlines, of_tags, summaries) with ordinality u(named_task_id, unique_key, run_at, lane, deadline, tags, summary, ord)
+    join unnest(contexts) with ordinality c(context, ord) on c.ord = u.ord
+    join tasker.named_tasks t on t.named_task_id = u.named_task_id;
+    insert into tasker.idempotency_keys as k (task_namespace_id, idempotency_key, task_id, body_hash, created_at)
+    select distinct on (t.task_namespace_id, u.key) t.task_namespace_id, u.key, u.id, u.hash, tasker.clock()
+    from unnest(named_task_ids, of_idempotency_keys, ids, hashes) with ordinality u(named_task_id, key, id, hash, ord)
+    join tasker.named_tasks t on t.named_task_id = u.named_task_id
+    where u.key is not null
+    order by t.task_namespace_id, u.key, u.ord
+    on conflict (task_namespace_id, idempotency_key) do update set task_id = excluded.task_id, body_hash = excluded.body_hash, created_at = excluded.created_at
+    where k.created_at < tasker.clock() - interval '30 days';
+    for x in
+      select u.ord::int as ord, u.id, u.key, u.hash, k.task_id, k.body_hash
+      from unnest(named_task_ids, of_idempotency_keys, ids, hashes) with ordinality u(named_task_id, key, id, hash, ord)
+      join tasker.named_tasks t on t.named_task_id = u.named_task_id
+      join tasker.idempotency_keys k on k.task_namespace_id = t.task_namespace_id and k.idempotency_key = u.key
+      where k.task_id <> u.id
+    loop
+      if x.body_hash <> x.hash then
+        perform tasker.refuse('idempotency_key_reused', format('the idempotency key %s was used for task %s with another body', to_json(x.key), x.task_id));
+      end if;
+      ids[x.ord] := x.task_id; olds[x.ord] := true;
+    end loop;
+  end if;
+
+  if exists (select from unnest(of_unique_keys) k where k is not null) then
+    insert into tasker.unique_live_keys (task_namespace_id, unique_key, task_id)
+    select distinct on (t.task_namespace_id, u.key) t.task_namespace_id, u.key, u.id
+    from unnest(named_task_ids, of_unique_keys, ids, olds) with ordinality u(named_task_id, key, id, old, ord)
+    join tasker.named_tasks t on t.named_task_id = u.named_task_id
+    where u.key is not null and not u.old
+    order by t.task_namespace_id, u.key, u.ord
+    on conflict (task_namespace_id, unique_key) do nothing;
+    for x in
+      select u.ord::int as ord, u.id, k.task_id
+      from unnest(named_task_ids, of_unique_keys, ids, olds) with ordinality u(named_task_id, key, id, old, ord)
+      join tasker.named_tasks t on t.named_task_id = u.named_task_id
+      join tasker.unique_live_keys k on k.task_namespace_id = t.task_namespace_id and k.unique_key = u.key
+      where not u.old and k.task_id <> u.id
+    loop
+      -- the task that this key began is the one that is live: the idempotency key is to give it too
+      update tasker.idempotency_keys i set task_id = x.task_id where i.task_id = x.id and i.idempotency_key = of_idempotency_keys[x.ord];
+      ids[x.ord] := x.task_id; olds[x.ord] := true;
+    end loop;
+  end if;
+
+  now_ := tasker.clock();
+  number_ := nextval('tasker.transition_numbers');
+  with u as materialized (
+    select u.*, greatest(now_, u.asked_run_at) as run_at
+    from unnest(ids, olds, named_task_ids, contexts, of_unique_keys, run_ats, of_lanes, deadlines, of_tags, summaries)
+      u(id, old, named_task_id, context, unique_key, asked_run_at, lane, deadline, tags, summary)
+    where not u.old),
+  k as (
+    insert into tasker.tasks (task_id, named_task_id, state, open_leaves, lane, run_at, deadline, unique_key, created_at)
+    select u.id, u.named_task_id, 'pending', t.leaf_count, u.lane, u.run_at, u.deadline, u.unique_key, now_
+    from u join tasker.named_tasks t on t.named_task_id = u.named_task_id),
+  p as (
+    insert into tasker.task_payloads (task_id, context, tags, summary)
+    select u.id, coalesce(u.context::jsonb, '{}'), u.tags::jsonb, u.summary from u),
+  d as (
+    insert into tasker.task_deadlines (task_id, deadline) select u.id, u.deadline from u where u.deadline is not null),
+  h as (
+    insert into tasker.task_transitions (task_id, number, to_state, paused, verb, at) select u.id, number_, 'pending', false, 'submit', now_ from u)
+  insert into tasker.ready_steps (handler_id, lane, limit_key, queue_at, task_id, step_number, attempt, named_task_id)
+  select s.handler_id, coalesce(u.lane, s.lane),
+    case when s.concurrency_limit is null then '' else tasker.limit_key(s.named_step_id, u.context::jsonb, s.concurrency_key) end,
+    u.run_at, u.id, s.step_number, 1, u.named_task_id
+  from u join tasker.named_tasks_named_steps s on s.named_task_id = u.named_task_id and s.parent_count = 0;
+
+  return query select u.ord::int, u.id, u.old from unnest(ids, olds) with ordinality u(id, old, ord);
+end $$;
+
+comment on function tasker.submit_tasks(int[], text[], text[], text[], timestamptz[], smallint[], timestamptz[], text[], text[])
+  is 'Submits many tasks of known versions; gives each one''s id and whether it was there already.';

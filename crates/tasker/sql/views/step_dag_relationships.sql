@@ -1,0 +1,37 @@
+-- Where a step stands in its graph. Depths were computed once, when the workflow was registered.
+create view tasker.step_dag_relationships as
+select
+  tasker.step_id(k.task_id, n.step_number) as workflow_step_id,
+  k.task_id,
+  n.step_number,
+  n.named_step_id,
+  n.name,
+  coalesce((select array_agg(tasker.step_id(k.task_id, e.from_step) order by e.from_step) from tasker.named_task_edges e
+    where e.named_task_id = k.named_task_id and e.to_step = n.step_number), '{}') as parent_step_ids,
+  coalesce((select array_agg(tasker.step_id(k.task_id, e.to_step) order by e.to_step) from tasker.named_task_edges e
+    where e.named_task_id = k.named_task_id and e.from_step = n.step_number), '{}') as child_step_ids,
+  n.parent_count,
+  n.child_count,
+  n.parent_count = 0 as is_root_step,
+  n.child_count = 0 as is_leaf_step,
+  n.min_depth_from_root,
+  n.max_depth_from_root,
+  n.max_depth_to_leaf
+from tasker.tasks k
+join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id;
+
+comment on view tasker.step_dag_relationships is 'Where a step stands in its graph.';
+comment on column tasker.step_dag_relationships.workflow_step_id is 'The step''s id.';
+comment on column tasker.step_dag_relationships.task_id is 'The task.';
+comment on column tasker.step_dag_relationships.step_number is 'The step''s number in it, from 0.';
+comment on column tasker.step_dag_relationships.named_step_id is 'The named step.';
+comment on column tasker.step_dag_relationships.name is 'Its name.';
+comment on column tasker.step_dag_relationships.parent_step_ids is 'Ids of its parents, by step number.';
+comment on column tasker.step_dag_relationships.child_step_ids is 'Ids of its children, by step number.';
+comment on column tasker.step_dag_relationships.parent_count is 'How many parents it has.';
+comment on column tasker.step_dag_relationships.child_count is 'How many children it has.';
+comment on column tasker.step_dag_relationships.is_root_step is 'Whether it has no parent.';
+comment on column tasker.step_dag_relationships.is_leaf_step is 'Whether it has no child.';
+comment on column tasker.step_dag_relationships.min_depth_from_root is 'Edges on the shortest path from a root.';
+comment on column tasker.step_dag_relationships.max_depth_from_root is 'Edges on the longest path from a root: its level.';
+comment on column tasker.step_dag_relationships.max_depth_to_leaf is 'Edges on the longest path to a leaf: its height.';
