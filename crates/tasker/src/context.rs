@@ -1,0 +1,96 @@
+//! The models of the task views: what a task is doing, and what to do about it.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{Error, readiness::TaskState, store::Store};
+
+/// A row of `tasker.task_execution_contexts`.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct TaskExecutionContext {
+    /// The task.
+    pub task_id: Uuid,
+    /// The workflow's version.
+    pub named_task_id: i32,
+    /// Its state: in progress from the first claim on.
+    pub status: TaskState,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// How many steps it has; the counts by state add up to it.
+    pub total_steps: i64,
+    /// How many are pending.
+    pub pending_steps: i64,
+    /// How many are in progress.
+    pub in_progress_steps: i64,
+    /// How many are complete.
+    pub completed_steps: i64,
+    /// How many have failed, those that wait for a retry included.
+    pub failed_steps: i64,
+    /// How many are cancelled.
+    pub cancelled_steps: i64,
+    /// How many a person resolved.
+    pub resolved_manually_steps: i64,
+    /// How many their handlers skipped.
+    pub skipped_steps: i64,
+    /// How many may be claimed now.
+    pub ready_steps: i64,
+    /// What it is doing, in one word.
+    pub execution_status: String,
+    /// What to do about it, in one word.
+    pub recommended_action: String,
+    /// Satisfied steps of all steps, 0 to 100.
+    pub completion_percentage: f64,
+    /// `healthy`, `recovering`, `blocked` or `unknown`.
+    pub health_status: String,
+    /// The earliest instant over its open steps.
+    pub next_retry_at: Option<DateTime<Utc>>,
+}
+
+const COLUMNS: &str = "select task_id, named_task_id, status, paused, total_steps, pending_steps, in_progress_steps, completed_steps, \
+     failed_steps, cancelled_steps, resolved_manually_steps, skipped_steps, ready_steps, execution_status, recommended_action, \
+     completion_percentage::float8 as completion_percentage, health_status, next_retry_at from tasker.task_execution_contexts c where ";
+
+impl TaskExecutionContext {
+    /// One task's context; `None`: there is no such task.
+    pub async fn find(store: &Store, task_id: Uuid) -> Result<Option<TaskExecutionContext>, Error> {
+        let sql = format!("{COLUMNS} c.task_id = $1");
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_optional(store.pool()).await?)
+    }
+
+    /// Tasks with a step that may be claimed now. Starts from the queue.
+    pub async fn with_ready_steps(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
+        Self::list(store, "c.task_id in (select r.task_id from tasker.ready_steps r) and c.ready_steps > 0").await
+    }
+
+    /// Tasks that go on only when a person acts.
+    pub async fn blocked(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
+        Self::list(store, "c.execution_status = 'blocked_by_failures'").await
+    }
+
+    /// Tasks whose steps are all satisfied.
+    pub async fn complete(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
+        Self::list(store, "c.execution_status = 'all_complete'").await
+    }
+
+    async fn list(store: &Store, condition: &str) -> Result<Vec<TaskExecutionContext>, Error> {
+        let sql = format!("{COLUMNS} {condition} order by c.task_id");
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(store.pool()).await?)
+    }
+
+    /// Whether a step is ready or running.
+    pub fn has_work_to_do(&self) -> bool {
+        matches!(self.execution_status.as_str(), "has_ready_steps" | "processing")
+    }
+
+    /// Whether it goes on only when a person acts.
+    pub fn is_blocked(&self) -> bool {
+        self.execution_status == "blocked_by_failures"
+    }
+
+    /// Whether all its steps are satisfied.
+    pub fn is_complete(&self) -> bool {
+        self.execution_status == "all_complete"
+    }
+}

@@ -1,0 +1,93 @@
+//! What can go wrong at the library's doors: one enum, a stable code for each variant, a sentence that helps.
+
+/// An error of the library. Answers such as a lost lease are values, not errors.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A verb refused: the code is a stable word (`unknown_task`, `task_not_live`, `idempotency_key_reused`, ..).
+    #[error("{message}")]
+    Refused {
+        /// A stable word.
+        code: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+    /// The database could not be reached, or failed.
+    #[error("the database failed: {0}")]
+    Database(#[source] sqlx::Error),
+    /// The schema in the database is newer than this program.
+    #[error("the database has schema version {found}, and this program knows versions up to {known}: use a newer program")]
+    SchemaTooNew {
+        /// The version in the database.
+        found: i32,
+        /// The newest that this program knows.
+        known: i32,
+    },
+    /// The database has no schema, or an older one.
+    #[error("the database has {}, and this program needs version {needed}: run `tasker migrate`", if *found == 0 { "no Tasker schema".to_string() } else { format!("schema version {found}") })]
+    SchemaTooOld {
+        /// The version in the database, 0 for none.
+        found: i32,
+        /// The version that this program needs.
+        needed: i32,
+    },
+    /// A view or function of the user's own stands on one of ours, which has changed.
+    #[error("the schema cannot be replaced while other objects stand on it:\n{detail}\ndrop them, migrate, and create them again")]
+    SchemaInUse {
+        /// What depends on what.
+        detail: String,
+    },
+    /// A definition that is not valid.
+    #[error("{0}")]
+    Definition(String),
+    /// JSON that is refused at the door.
+    #[error("{what}: {message}")]
+    Json {
+        /// What was read.
+        what: String,
+        /// Why it is refused.
+        message: String,
+    },
+    /// The embedded database could not be opened.
+    #[error("{0}")]
+    Embedded(String),
+}
+
+impl Error {
+    /// A stable word for the kind of error.
+    pub fn code(&self) -> &str {
+        match self {
+            Error::Refused { code, .. } => code,
+            Error::Database(_) => "database",
+            Error::SchemaTooNew { .. } => "schema_too_new",
+            Error::SchemaTooOld { .. } => "schema_too_old",
+            Error::SchemaInUse { .. } => "schema_in_use",
+            Error::Definition(_) => "definition",
+            Error::Json { .. } => "json",
+            Error::Embedded(_) => "embedded",
+        }
+    }
+
+    /// The SQLSTATE where the database gave one.
+    pub fn sqlstate(&self) -> Option<String> {
+        match self {
+            Error::Database(sqlx::Error::Database(e)) => e.code().map(|c| c.to_string()),
+            _ => None,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if let sqlx::Error::Database(e) = &error {
+            if e.code().as_deref() == Some("TA001") {
+                let code = e
+                    .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+                    .and_then(|e| e.detail())
+                    .unwrap_or("refused")
+                    .to_string();
+                return Error::Refused { code, message: e.message().to_string() };
+            }
+        }
+        Error::Database(error)
+    }
+}

@@ -1,0 +1,226 @@
+//! The models of the step views: which steps may run now, and why not the others. Rust asks; it does not recompute.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{Error, store::Store};
+
+/// A step's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, sqlx::Type)]
+#[sqlx(type_name = "tasker.step_state", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Nothing has happened, or it may be claimed again.
+    Pending,
+    /// A worker runs it.
+    InProgress,
+    /// Done.
+    Complete,
+    /// Its last attempt failed.
+    Failed,
+    /// A person cancelled it.
+    Cancelled,
+    /// A person gave its result.
+    ResolvedManually,
+    /// Its handler had nothing to do.
+    Skipped,
+}
+
+/// A task's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, sqlx::Type)]
+#[sqlx(type_name = "tasker.task_state", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// No step has been claimed.
+    Pending,
+    /// Some step has been claimed.
+    InProgress,
+    /// Every step is satisfied.
+    Complete,
+    /// No step can run, and not all are satisfied.
+    Failed,
+    /// A person cancelled it.
+    Cancelled,
+    /// A person dealt with it.
+    ResolvedManually,
+}
+
+macro_rules! words {
+    ($type:ty { $($variant:ident: $word:literal),* $(,)? }) => {
+        impl $type {
+            /// The word in the database, the APIs and the command line.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+        }
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+        impl std::str::FromStr for $type {
+            type Err = String;
+            fn from_str(word: &str) -> Result<Self, String> {
+                match word {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(format!("`{word}` is none of {}", [$($word),*].join(", "))),
+                }
+            }
+        }
+    };
+}
+
+words!(StepState {
+    Pending: "pending", InProgress: "in_progress", Complete: "complete", Failed: "failed", Cancelled: "cancelled",
+    ResolvedManually: "resolved_manually", Skipped: "skipped",
+});
+words!(TaskState {
+    Pending: "pending", InProgress: "in_progress", Complete: "complete", Failed: "failed", Cancelled: "cancelled",
+    ResolvedManually: "resolved_manually",
+});
+
+impl TaskState {
+    /// Whether something may still start in it.
+    pub fn is_live(self) -> bool {
+        matches!(self, TaskState::Pending | TaskState::InProgress)
+    }
+}
+
+/// A row of `tasker.step_readiness_statuses`.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct StepReadinessStatus {
+    /// The step's id.
+    pub workflow_step_id: Uuid,
+    /// The task.
+    pub task_id: Uuid,
+    /// The step's number in it, from 0.
+    pub step_number: i32,
+    /// The named step.
+    pub named_step_id: i32,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub current_state: StepState,
+    /// Whether every parent satisfies it.
+    pub dependencies_satisfied: bool,
+    /// Whether attempts are left, it is retryable, and due.
+    pub retry_eligible: bool,
+    /// Whether it may be claimed now.
+    pub ready_for_execution: bool,
+    /// Why not, in one word.
+    pub blocking_reason: Option<String>,
+    /// When an attempt last failed.
+    pub last_failure_at: Option<DateTime<Utc>>,
+    /// It may not start before this instant.
+    pub next_retry_at: Option<DateTime<Utc>>,
+    /// How many parents it has.
+    pub total_parents: i32,
+    /// How many of them satisfy it.
+    pub completed_parents: i32,
+    /// Attempts so far, a running one included.
+    pub attempts: i32,
+    /// The greatest number of attempts.
+    pub retry_limit: i32,
+    /// The delay that the far side asked for, in seconds.
+    pub backoff_request_seconds: Option<f64>,
+    /// When it was last claimed.
+    pub last_attempted_at: Option<DateTime<Utc>>,
+}
+
+const STEP_COLUMNS: &str = "select workflow_step_id, task_id, step_number, named_step_id, name, current_state, dependencies_satisfied, \
+     retry_eligible, ready_for_execution, blocking_reason, last_failure_at, next_retry_at, total_parents, completed_parents, \
+     attempts, retry_limit, backoff_request_seconds, last_attempted_at from tasker.step_readiness_statuses v where ";
+
+/// Which steps to ask for. Built from [`StepReadinessStatus`]'s scopes; every scope can be narrowed by another.
+#[derive(Clone, Debug)]
+pub struct StepScope {
+    conditions: Vec<&'static str>,
+    task_id: Option<Uuid>,
+    step_id: Option<Uuid>,
+}
+
+impl StepReadinessStatus {
+    fn scope(condition: &'static str) -> StepScope {
+        StepScope { conditions: vec![condition], task_id: None, step_id: None }
+    }
+
+    /// The steps of one task.
+    pub fn for_task(task_id: Uuid) -> StepScope {
+        StepScope { conditions: Vec::new(), task_id: Some(task_id), step_id: None }
+    }
+
+    /// Steps that may be claimed now. Over all tasks it starts from the queue.
+    pub fn ready() -> StepScope {
+        Self::scope("v.ready_for_execution")
+    }
+
+    /// Steps that wait for a parent. Over all tasks it reads every live task.
+    pub fn blocked_by_dependencies() -> StepScope {
+        Self::scope("v.blocking_reason = 'dependencies_not_satisfied'")
+    }
+
+    /// Steps that wait for a retry, or have none left. Over all tasks it reads every live task.
+    pub fn blocked_by_retry() -> StepScope {
+        Self::scope("v.blocking_reason in ('waiting_for_retry', 'retries_exhausted', 'not_retryable')")
+    }
+
+    /// One step; `None`: there is no such step.
+    pub async fn find(store: &Store, workflow_step_id: Uuid) -> Result<Option<StepReadinessStatus>, Error> {
+        let scope = StepScope { conditions: Vec::new(), task_id: None, step_id: Some(workflow_step_id) };
+        Ok(scope.all(store).await?.into_iter().next())
+    }
+
+    /// Whether it may be claimed now.
+    pub fn can_execute_now(&self) -> bool {
+        self.ready_for_execution
+    }
+
+    /// How long until it may be claimed, where only time holds it back: zero where it is ready, `None` where nobody knows.
+    pub fn time_until_ready(&self, now: DateTime<Utc>) -> Option<Duration> {
+        match self.blocking_reason.as_deref() {
+            None => Some(Duration::ZERO),
+            Some("waiting_for_retry" | "scheduled_for_later") => {
+                Some((self.next_retry_at? - now).to_std().unwrap_or(Duration::ZERO))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+impl StepScope {
+    /// Only this task's steps.
+    pub fn for_task(mut self, task_id: Uuid) -> StepScope {
+        self.task_id = Some(task_id);
+        self
+    }
+
+    /// Only steps that may be claimed now.
+    pub fn ready(mut self) -> StepScope {
+        self.conditions.push("v.ready_for_execution");
+        self
+    }
+
+    /// The rows, by task and step number.
+    pub async fn all(&self, store: &Store) -> Result<Vec<StepReadinessStatus>, Error> {
+        let mut sql = String::from(STEP_COLUMNS);
+        sql.push_str(match (self.task_id, self.step_id) {
+            (_, Some(_)) => "v.task_id = tasker.task_of($1) and v.step_number = tasker.step_number_of($1)",
+            (Some(_), None) => "v.task_id = $1",
+            // over all tasks: from the hot set where that is all that can match, else from the live tasks
+            (None, None) if self.conditions.contains(&"v.ready_for_execution") => {
+                "$1::uuid is null and (v.task_id, v.step_number) in (select r.task_id, r.step_number from tasker.ready_steps r)"
+            }
+            (None, None) => "$1::uuid is null and v.task_id in (select k.task_id from tasker.tasks k where k.state in ('pending', 'in_progress', 'failed'))",
+        });
+        for condition in &self.conditions {
+            sql.push_str(" and ");
+            sql.push_str(condition);
+        }
+        sql.push_str(" order by v.task_id, v.step_number");
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(self.step_id.or(self.task_id)).fetch_all(store.pool()).await?)
+    }
+}

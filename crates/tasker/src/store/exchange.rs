@@ -1,0 +1,375 @@
+//! A worker's calls: exchange, heartbeat, adopt, release, reap.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Row, postgres::PgRow, postgres::types::PgInterval};
+use uuid::Uuid;
+
+use super::Store;
+use crate::Error;
+
+/// How a claim ended, handed in by a worker.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// The task.
+    pub task_id: Uuid,
+    /// The step's number in it.
+    pub step_number: i32,
+    /// The claim that it ends.
+    pub claim_id: Uuid,
+    /// What the handler said.
+    pub verdict: Verdict,
+}
+
+/// A handler's answer in the form that is stored.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Done; JSON text.
+    Complete(String),
+    /// Nothing to do; JSON text.
+    Skip(String),
+    /// Ask again at this instant.
+    Wait(DateTime<Utc>),
+    /// The attempt failed.
+    Fail {
+        /// A message for people, at most 64 KiB, without NUL.
+        error: String,
+        /// A stable word.
+        kind: String,
+        /// `None`: as the node says.
+        retryable: Option<bool>,
+        /// The delay that the far side asked for, in seconds.
+        delay: Option<f64>,
+    },
+}
+
+/// What became of a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is recorded, now or by an earlier call.
+    Settled,
+    /// The lease was gone: nothing was changed.
+    LeaseLost,
+    /// The step was cancelled meanwhile: nothing was changed.
+    Cancelled,
+}
+
+/// What became of a heartbeat's claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// The lease runs anew from now on.
+    Renewed,
+    /// The lease is gone: stop.
+    LeaseLost,
+    /// The step is cancelled: stop.
+    Cancelled,
+    /// The row was locked: ask again.
+    Unknown,
+}
+
+/// What became of a released claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// The attempt is given back.
+    Released,
+    /// It had been settled.
+    Settled,
+    /// The step was cancelled meanwhile.
+    Cancelled,
+    /// The lease was gone.
+    LeaseLost,
+}
+
+/// Where a worker's next search in one (handler, lane) pair begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Position {
+    /// The handler's id.
+    pub handler_id: i32,
+    /// 0 high, 1 normal, 2 low.
+    pub lane: i16,
+    /// `None`: from the beginning.
+    pub from: Option<DateTime<Utc>>,
+    /// The limit key after which the walk over limited steps goes on.
+    pub after_key: String,
+}
+
+/// A step that the worker holds now.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The task.
+    pub task_id: Uuid,
+    /// The step's number in it.
+    pub step_number: i32,
+    /// The workflow's version.
+    pub named_task_id: i32,
+    /// The attempt's number.
+    pub attempt: i32,
+    /// The fence.
+    pub claim_id: Uuid,
+    /// The greatest number of attempts.
+    pub retry_limit: i32,
+    /// How often it was retried by hand.
+    pub generation: i32,
+    /// The instant for which it asked to wait.
+    pub timer: Option<DateTime<Utc>>,
+    /// The task's context, JSON text.
+    pub context: String,
+    /// Arguments that a person put in place of the rendered ones, JSON text.
+    pub input: Option<String>,
+    /// An object of results by step number, JSON text; `None`: too large to send along, fetch them.
+    pub results: Option<String>,
+}
+
+/// An exchange's reply.
+#[derive(Clone, Debug, Default)]
+pub struct Exchanged {
+    /// One for each settlement handed in, in their order.
+    pub answers: Vec<Answer>,
+    /// What the worker holds now.
+    pub claimed: Vec<Claimed>,
+    /// When the next step is due, where nothing more is due now.
+    pub next_in: Option<Duration>,
+    /// Whether work that is due was left for others.
+    pub left_over: bool,
+}
+
+impl Store {
+    /// Settles, releases children, finishes tasks, claims: one call, one transaction, one round trip.
+    /// `positions` are moved on. `only_task`: claim in this task alone.
+    pub async fn exchange(
+        &self,
+        worker_id: Uuid,
+        settlements: &[Settlement],
+        positions: &mut [Position],
+        capacity: usize,
+        lease: Duration,
+        only_task: Option<Uuid>,
+    ) -> Result<Exchanged, Error> {
+        let columns = Columns::of(settlements);
+        let handlers: Vec<i32> = positions.iter().map(|p| p.handler_id).collect();
+        let lanes: Vec<i16> = positions.iter().map(|p| p.lane).collect();
+        let from: Vec<DateTime<Utc>> = positions.iter().map(|p| p.from.unwrap_or(DateTime::UNIX_EPOCH)).collect();
+        let keys: Vec<&str> = positions.iter().map(|p| p.after_key.as_str()).collect();
+        let rows = sqlx::query(
+            "select answers, next_positions, next_keys, next_in, left_over, task_id, step_number, named_task_id, attempt, claim_id,
+               retry_limit, generation, timer, context, input, results
+             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        )
+        .bind(worker_id)
+        .bind(&columns.tasks)
+        .bind(&columns.steps)
+        .bind(&columns.claims)
+        .bind(&columns.outcomes)
+        .bind(&columns.payloads)
+        .bind(&columns.kinds)
+        .bind(&columns.retryables)
+        .bind(&columns.delays)
+        .bind(&columns.instants)
+        .bind(&handlers)
+        .bind(&lanes)
+        .bind(&from)
+        .bind(&keys)
+        .bind(i32::try_from(capacity).unwrap_or(i32::MAX))
+        .bind(interval(lease))
+        .bind(only_task)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut reply = Exchanged::default();
+        for row in rows {
+            if let Some(left_over) = row.try_get::<Option<bool>, _>("left_over")? {
+                reply.left_over = left_over;
+                reply.answers = row
+                    .try_get::<Option<Vec<String>>, _>("answers")?
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|a| match a.as_str() {
+                        "settled" => Answer::Settled,
+                        "cancelled" => Answer::Cancelled,
+                        _ => Answer::LeaseLost,
+                    })
+                    .collect();
+                reply.next_in = row.try_get::<Option<PgInterval>, _>("next_in")?.map(duration);
+                let next: Vec<DateTime<Utc>> = row.try_get("next_positions")?;
+                let keys: Vec<String> = row.try_get("next_keys")?;
+                for ((position, from), key) in positions.iter_mut().zip(next).zip(keys) {
+                    position.from = Some(from);
+                    position.after_key = key;
+                }
+            } else {
+                reply.claimed.push(claimed(&row)?);
+            }
+        }
+        Ok(reply)
+    }
+
+    /// Leases under this worker's id that it does not know of: the reply to the call that made them was lost.
+    pub async fn adopt(&self, worker_id: Uuid, known: &[Uuid]) -> Result<Vec<Claimed>, Error> {
+        let rows = sqlx::query("select * from tasker.adopt($1, $2)").bind(worker_id).bind(known).fetch_all(&self.pool).await?;
+        rows.iter().map(claimed).collect()
+    }
+
+    /// Extends leases. One answer for each claim, in their order.
+    pub async fn heartbeat(&self, worker_id: Uuid, claims: &[(Uuid, i32, Uuid)], lease: Duration) -> Result<Vec<Beat>, Error> {
+        let (tasks, steps, ids) = split(claims);
+        let answers: Vec<String> = sqlx::query_scalar("select tasker.heartbeat($1, $2, $3, $4, $5)")
+            .bind(worker_id)
+            .bind(tasks)
+            .bind(steps)
+            .bind(ids)
+            .bind(interval(lease))
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(answers
+            .iter()
+            .map(|a| match a.as_str() {
+                "renewed" => Beat::Renewed,
+                "cancelled" => Beat::Cancelled,
+                "unknown" => Beat::Unknown,
+                _ => Beat::LeaseLost,
+            })
+            .collect())
+    }
+
+    /// Gives claims back. One answer for each, in their order.
+    pub async fn release(&self, claims: &[(Uuid, i32, Uuid)]) -> Result<Vec<Released>, Error> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (tasks, steps, ids) = split(claims);
+        let answers: Vec<String> = sqlx::query_scalar("select tasker.release_steps($1, $2, $3)")
+            .bind(tasks)
+            .bind(steps)
+            .bind(ids)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(answers
+            .iter()
+            .map(|a| match a.as_str() {
+                "released" => Released::Released,
+                "settled" => Released::Settled,
+                "cancelled" => Released::Cancelled,
+                _ => Released::LeaseLost,
+            })
+            .collect())
+    }
+
+    /// Turns at most so many expired leases into failed attempts, acts on as many passed deadlines, and moves the
+    /// position on. Gives how many of each.
+    pub async fn reap(&self, at_most: i32, from: &mut DateTime<Utc>, worker_id: Option<Uuid>) -> Result<(i32, i32), Error> {
+        let row = sqlx::query("select reaped, overdue, next_position from tasker.reap($1, $2, $3)")
+            .bind(at_most)
+            .bind(*from)
+            .bind(worker_id)
+            .fetch_one(&self.pool)
+            .await?;
+        *from = row.try_get("next_position")?;
+        Ok((row.try_get("reaped")?, row.try_get("overdue")?))
+    }
+
+    /// Records a worker and what it serves. Gives the handlers' ids, in their order.
+    pub async fn register_worker(&self, worker_id: Uuid, handlers: &[String], description: &str) -> Result<Vec<i32>, Error> {
+        let ids: Option<Vec<i32>> = sqlx::query_scalar("select tasker.register_worker($1, $2, $3)")
+            .bind(worker_id)
+            .bind(handlers)
+            .bind(description)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(ids.unwrap_or_default())
+    }
+
+    /// Ends every lease at once: for the embedded database, whose lock on the folder proves that nobody runs anything.
+    pub async fn end_all_leases(&self) -> Result<(), Error> {
+        sqlx::query("update tasker.leases set lease_expires_at = tasker.clock() - interval '1 second'").execute(&self.pool).await?;
+        let mut from = DateTime::UNIX_EPOCH;
+        while self.reap(1000, &mut from, None).await?.0 > 0 {}
+        Ok(())
+    }
+
+    /// Results of the named steps of a task, as an object by step number, JSON text: what was too large to travel with the claim.
+    pub async fn results(&self, task_id: Uuid, steps: &[i32]) -> Result<String, Error> {
+        Ok(sqlx::query_scalar(
+            "select coalesce(json_object_agg(step_number, result), '{}')::text from tasker.step_results
+             where task_id = $1 and step_number = any($2)",
+        )
+        .bind(task_id)
+        .bind(steps)
+        .fetch_one(&self.pool)
+        .await?)
+    }
+}
+
+/// Settlements as the columns that the verb takes.
+#[derive(Default)]
+struct Columns {
+    tasks: Vec<Uuid>,
+    steps: Vec<i32>,
+    claims: Vec<Uuid>,
+    outcomes: Vec<&'static str>,
+    payloads: Vec<Option<String>>,
+    kinds: Vec<Option<String>>,
+    retryables: Vec<Option<bool>>,
+    delays: Vec<Option<f64>>,
+    instants: Vec<Option<DateTime<Utc>>>,
+}
+
+impl Columns {
+    fn of(settlements: &[Settlement]) -> Columns {
+        let mut c = Columns::default();
+        for s in settlements {
+            c.tasks.push(s.task_id);
+            c.steps.push(s.step_number);
+            c.claims.push(s.claim_id);
+            let (outcome, payload, kind, retryable, delay, instant) = match &s.verdict {
+                Verdict::Complete(result) => ("complete", Some(result.clone()), None, None, None, None),
+                Verdict::Skip(result) => ("skip", Some(result.clone()), None, None, None, None),
+                Verdict::Wait(at) => ("wait", None, None, None, None, Some(*at)),
+                Verdict::Fail { error, kind, retryable, delay } => {
+                    ("fail", Some(error.clone()), Some(kind.clone()), *retryable, *delay, None)
+                }
+            };
+            c.outcomes.push(outcome);
+            c.payloads.push(payload);
+            c.kinds.push(kind);
+            c.retryables.push(retryable);
+            c.delays.push(delay);
+            c.instants.push(instant);
+        }
+        c
+    }
+}
+
+fn claimed(row: &PgRow) -> Result<Claimed, Error> {
+    Ok(Claimed {
+        task_id: row.try_get("task_id")?,
+        step_number: row.try_get("step_number")?,
+        named_task_id: row.try_get("named_task_id")?,
+        attempt: row.try_get("attempt")?,
+        claim_id: row.try_get("claim_id")?,
+        retry_limit: row.try_get("retry_limit")?,
+        generation: row.try_get("generation")?,
+        timer: row.try_get("timer")?,
+        context: row.try_get("context")?,
+        input: row.try_get("input")?,
+        results: row.try_get("results")?,
+    })
+}
+
+fn split(claims: &[(Uuid, i32, Uuid)]) -> (Vec<Uuid>, Vec<i32>, Vec<Uuid>) {
+    let mut columns = (Vec::new(), Vec::new(), Vec::new());
+    for (task, step, claim) in claims {
+        columns.0.push(*task);
+        columns.1.push(*step);
+        columns.2.push(*claim);
+    }
+    columns
+}
+
+fn interval(duration: Duration) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
+}
+
+fn duration(interval: PgInterval) -> Duration {
+    let micros = interval.microseconds.saturating_add(i64::from(interval.days).saturating_mul(86_400_000_000));
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}

@@ -1,0 +1,71 @@
+//! The only module that speaks SQL. Everything else asks it in the domain's words.
+//!
+//! A verb is one function call; what it means is in its file under `sql/functions/`.
+
+mod exchange;
+mod schema;
+mod tasks;
+mod workflows;
+
+use std::time::Duration;
+
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+pub use exchange::{Answer, Beat, Claimed, Exchanged, Position, Released, Settlement, Verdict};
+pub use schema::{MigrationReport, SCHEMA_VERSION};
+pub use tasks::{Submission, Submitted, TaskListItem};
+pub(crate) use workflows::{LoadedNode, LoadedWorkflow};
+
+use crate::Error;
+
+/// A pool of connections, and whether it is the embedded database's only one.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) pool: PgPool,
+    pub(crate) single: bool,
+    pub(crate) listen_options: Option<PgConnectOptions>,
+}
+
+impl Store {
+    /// Opens a pool. `connections`: the greatest number of connections, at least 1.
+    pub async fn connect(options: PgConnectOptions, connections: u32, single: bool) -> Result<Store, Error> {
+        let options = options.application_name("tasker");
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .test_before_acquire(false)
+            .acquire_timeout(Duration::from_secs(if single { 600 } else { 30 }))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.clone())
+            .await?;
+        Ok(Store { pool, single, listen_options: (!single).then_some(options) })
+    }
+
+    /// The pool, for an application that shares it.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Tells sleeping workers in other processes to look for work now; to be called after the commit.
+    pub async fn wake(&self) -> Result<(), Error> {
+        sqlx::query("select tasker.wake()").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Where to LISTEN for wake-ups; `None` on the embedded database, whose wake-ups stay in the process.
+    pub(crate) async fn listener(&self) -> Result<Option<sqlx::postgres::PgListener>, Error> {
+        let Some(options) = &self.listen_options else { return Ok(None) };
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options.clone())
+            .await?;
+        let mut listener = sqlx::postgres::PgListener::connect_with(&pool).await?;
+        listener.ignore_pool_close_event(true);
+        listener.listen("tasker_wake").await?;
+        Ok(Some(listener))
+    }
+}

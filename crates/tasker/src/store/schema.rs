@@ -1,0 +1,210 @@
+//! Bringing a database to this program's schema: tables by numbered migrations (their history), views and functions
+//! replaced from their files (the present).
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+
+use super::Store;
+use crate::Error;
+
+/// The newest migration that this program knows.
+pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// Tables: number n is the n-th.
+const MIGRATIONS: &[(&str, &str)] = &[("tables", include_str!("../../migrations/0001_tables.sql"))];
+
+/// Views and functions in the order in which they can be created.
+const OBJECTS: &[&str] = &[
+    include_str!("../../sql/functions/now.sql"),
+    include_str!("../../sql/functions/clock.sql"),
+    include_str!("../../sql/functions/uuid_v7.sql"),
+    include_str!("../../sql/functions/step_id.sql"),
+    include_str!("../../sql/functions/task_of.sql"),
+    include_str!("../../sql/functions/step_number_of.sql"),
+    include_str!("../../sql/functions/limit_key.sql"),
+    include_str!("../../sql/views/workflow_steps.sql"),
+    include_str!("../../sql/views/workflow_step_edges.sql"),
+    include_str!("../../sql/views/step_readiness_statuses.sql"),
+    include_str!("../../sql/views/step_dag_relationships.sql"),
+    include_str!("../../sql/views/task_workflow_summaries.sql"),
+    include_str!("../../sql/views/task_execution_contexts.sql"),
+    include_str!("../../sql/views/workflow_step_attempts.sql"),
+    include_str!("../../sql/views/step_readiness_divergences.sql"),
+    include_str!("../../sql/functions/refuse.sql"),
+    include_str!("../../sql/functions/require_read_committed.sql"),
+    include_str!("../../sql/functions/require_storable.sql"),
+    include_str!("../../sql/functions/backoff.sql"),
+    include_str!("../../sql/functions/next_transition.sql"),
+    include_str!("../../sql/functions/record_start.sql"),
+    include_str!("../../sql/functions/lock_task.sql"),
+    include_str!("../../sql/functions/lock_step.sql"),
+    include_str!("../../sql/functions/end_tasks.sql"),
+    include_str!("../../sql/functions/conclude.sql"),
+    include_str!("../../sql/functions/satisfy.sql"),
+    include_str!("../../sql/functions/settle.sql"),
+    include_str!("../../sql/functions/enqueue.sql"),
+    include_str!("../../sql/functions/enqueue_task.sql"),
+    include_str!("../../sql/functions/deliver.sql"),
+    include_str!("../../sql/functions/take.sql"),
+    include_str!("../../sql/functions/claim.sql"),
+    include_str!("../../sql/functions/claim_task.sql"),
+    include_str!("../../sql/functions/answers.sql"),
+    include_str!("../../sql/functions/exchange.sql"),
+    include_str!("../../sql/functions/heartbeat.sql"),
+    include_str!("../../sql/functions/adopt.sql"),
+    include_str!("../../sql/functions/release_steps.sql"),
+    include_str!("../../sql/functions/fail_overdue.sql"),
+    include_str!("../../sql/functions/reap.sql"),
+    include_str!("../../sql/functions/revive_task.sql"),
+    include_str!("../../sql/functions/cancel_unfinished.sql"),
+    include_str!("../../sql/functions/cancel_task.sql"),
+    include_str!("../../sql/functions/cancel_step.sql"),
+    include_str!("../../sql/functions/pause_task.sql"),
+    include_str!("../../sql/functions/resume_task.sql"),
+    include_str!("../../sql/functions/retry_steps.sql"),
+    include_str!("../../sql/functions/retry_step.sql"),
+    include_str!("../../sql/functions/retry_task.sql"),
+    include_str!("../../sql/functions/resolve_step.sql"),
+    include_str!("../../sql/functions/resolve_task.sql"),
+    include_str!("../../sql/functions/edit_step_input.sql"),
+    include_str!("../../sql/functions/change_retry_limit.sql"),
+    include_str!("../../sql/functions/explain_step.sql"),
+    include_str!("../../sql/functions/wake.sql"),
+    include_str!("../../sql/functions/register_worker.sql"),
+    include_str!("../../sql/functions/register_workflow.sql"),
+    include_str!("../../sql/functions/find_workflow.sql"),
+    include_str!("../../sql/functions/submit_tasks.sql"),
+    include_str!("../../sql/functions/submit_task.sql"),
+];
+
+/// Two programs that migrate at once wait for each other under this key.
+const LOCK: &str = "select pg_advisory_xact_lock(7460)";
+
+/// What a migration did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MigrationReport {
+    /// Numbers of the migrations that ran now.
+    pub migrations: Vec<i32>,
+    /// Whether views and functions were replaced.
+    pub replaced: bool,
+}
+
+impl Store {
+    /// Brings the database to [`SCHEMA_VERSION`]. Safe to run by many at once, and again after a death at any point.
+    pub async fn migrate(&self) -> Result<MigrationReport, Error> {
+        let store = self.clone();
+        // run to its end in a task of its own: a caller that goes away leaves no open transaction behind
+        tokio::spawn(async move { migrate(&mut *store.pool.acquire().await?).await })
+            .await
+            .map_err(|e| Error::Database(sqlx::Error::Io(std::io::Error::other(e))))?
+    }
+
+    /// The schema version in the database: 0 where there is none.
+    pub async fn schema_version(&self) -> Result<i32, Error> {
+        version(&mut *self.pool.acquire().await?).await
+    }
+
+    /// Refuses a database that is not at this program's version.
+    pub async fn require_schema(&self) -> Result<(), Error> {
+        match self.schema_version().await? {
+            SCHEMA_VERSION => Ok(()),
+            found if found > SCHEMA_VERSION => Err(Error::SchemaTooNew { found, known: SCHEMA_VERSION }),
+            found => Err(Error::SchemaTooOld { found, needed: SCHEMA_VERSION }),
+        }
+    }
+}
+
+async fn version(connection: &mut PgConnection) -> Result<i32, Error> {
+    let there: bool =
+        sqlx::query_scalar("select to_regclass('tasker.schema_migrations') is not null").fetch_one(&mut *connection).await?;
+    if !there {
+        return Ok(0);
+    }
+    Ok(sqlx::query_scalar("select coalesce(max(version), 0) from tasker.schema_migrations").fetch_one(connection).await?)
+}
+
+async fn migrate(connection: &mut PgConnection) -> Result<MigrationReport, Error> {
+    let mut report = MigrationReport::default();
+    let mut tx = connection.begin().await?;
+    sqlx::raw_sql(LOCK).execute(&mut *tx).await?;
+    sqlx::raw_sql(
+        "create schema if not exists tasker;
+         create table if not exists tasker.schema_migrations (version int primary key, name text not null, applied_at timestamptz not null);
+         comment on table tasker.schema_migrations is 'The migrations of the tables that this database has had.';
+         comment on column tasker.schema_migrations.version is 'The migration''s number, from 1.';
+         comment on column tasker.schema_migrations.name is 'Its name.';
+         comment on column tasker.schema_migrations.applied_at is 'When it ran.';
+         create table if not exists tasker.schema_objects (only_row boolean primary key default true check (only_row), content_hash text not null);
+         comment on table tasker.schema_objects is 'Which views and functions this database has.';
+         comment on column tasker.schema_objects.only_row is 'True: there is one row.';
+         comment on column tasker.schema_objects.content_hash is 'SHA-256 of their text.';",
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+
+    for (index, (name, sql)) in MIGRATIONS.iter().enumerate() {
+        let number = index as i32 + 1;
+        let mut tx = connection.begin().await?;
+        sqlx::raw_sql(LOCK).execute(&mut *tx).await?;
+        let found = version(&mut tx).await?;
+        if found > SCHEMA_VERSION {
+            return Err(Error::SchemaTooNew { found, known: SCHEMA_VERSION });
+        }
+        if found < number {
+            sqlx::raw_sql(*sql).execute(&mut *tx).await?;
+            sqlx::query("insert into tasker.schema_migrations values ($1, $2, clock_timestamp())")
+                .bind(number)
+                .bind(name)
+                .execute(&mut *tx)
+                .await?;
+            report.migrations.push(number);
+        }
+        tx.commit().await?;
+    }
+
+    let mut tx = connection.begin().await?;
+    sqlx::raw_sql(LOCK).execute(&mut *tx).await?;
+    report.replaced = replace_objects(&mut tx).await?;
+    tx.commit().await?;
+    Ok(report)
+}
+
+/// Drops all views and functions of the schema by name, never with `cascade`, and creates the present ones.
+async fn replace_objects(tx: &mut PgConnection) -> Result<bool, Error> {
+    let hash = crate::hash::hex(OBJECTS.iter().map(|o| o.as_bytes()));
+    let have: Option<String> =
+        sqlx::query_scalar("select content_hash from tasker.schema_objects").fetch_optional(&mut *tx).await?;
+    if have.as_deref() == Some(hash.as_str()) {
+        return Ok(false);
+    }
+    let in_use = |error: sqlx::Error| match &error {
+        sqlx::Error::Database(e) if e.code().as_deref() == Some("2BP01") => {
+            let detail = e.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|e| e.detail()).unwrap_or_default();
+            Error::SchemaInUse { detail: detail.to_string() }
+        }
+        _ => error.into(),
+    };
+    // functions whose types come from views first, then the views, then what the views call
+    for statement in [
+        "select 'drop function ' || string_agg(p.oid::regprocedure::text, ', ') from pg_proc p
+         where p.pronamespace = 'tasker'::regnamespace and p.oid not in (
+           select d.refobjid from pg_depend d where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_proc'::regclass)",
+        "select 'drop view ' || string_agg(c.oid::regclass::text, ', ') from pg_class c
+         where c.relnamespace = 'tasker'::regnamespace and c.relkind = 'v'",
+        "select 'drop function ' || string_agg(p.oid::regprocedure::text, ', ') from pg_proc p
+         where p.pronamespace = 'tasker'::regnamespace",
+    ] {
+        if let Some(drop) = sqlx::query(statement).fetch_one(&mut *tx).await?.try_get::<Option<String>, _>(0)? {
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *tx).await.map_err(in_use)?;
+        }
+    }
+    for object in OBJECTS {
+        sqlx::raw_sql(*object).execute(&mut *tx).await?;
+    }
+    sqlx::query("insert into tasker.schema_objects (content_hash) values ($1) on conflict (only_row) do update set content_hash = excluded.content_hash")
+        .bind(hash)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::raw_sql("revoke all on all functions in schema tasker from public").execute(tx).await?;
+    Ok(true)
+}

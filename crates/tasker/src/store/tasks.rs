@@ -1,0 +1,207 @@
+//! Submitting tasks, the verbs by hand, and reading tasks back.
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use super::{Store, workflows::lane};
+use crate::{
+    Error,
+    readiness::{StepState, TaskState},
+    workflow::Priority,
+};
+
+/// What may be said of a task when it is submitted.
+#[derive(Clone, Debug, Default)]
+pub struct Submission {
+    /// The same key and body, within 30 days, gives the first task; 1 to 255 characters.
+    pub idempotency_key: Option<String>,
+    /// One live task of the namespace has this key at a time, else the live one is returned; 1 to 255 characters.
+    pub unique_while_live: Option<String>,
+    /// No step starts before this instant.
+    pub run_at: Option<DateTime<Utc>>,
+    /// Its lane; `None`: each node's own.
+    pub priority: Option<Priority>,
+    /// Open steps fail when it passes.
+    pub deadline: Option<DateTime<Utc>>,
+    /// An object of names and values to find it by.
+    pub tags: Option<serde_json::Value>,
+    /// One line for people, at most 500 characters.
+    pub summary: Option<String>,
+}
+
+/// A submitted task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// Its id.
+    pub task_id: Uuid,
+    /// Whether it was there already (idempotency key, or unique while live).
+    pub existing: bool,
+}
+
+/// A line of a list of tasks.
+#[derive(Clone, Debug)]
+pub struct TaskListItem {
+    /// Its id.
+    pub task_id: Uuid,
+    /// `namespace.name`.
+    pub workflow: String,
+    /// The workflow's version.
+    pub version: String,
+    /// Its recorded state.
+    pub state: TaskState,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// When it was submitted.
+    pub created_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// One line for people.
+    pub summary: Option<String>,
+}
+
+/// Submits many tasks in the caller's transaction, each of a known version with its context (JSON text).
+pub(crate) async fn submit(
+    connection: &mut PgConnection,
+    tasks: &[(i32, String, Submission)],
+) -> Result<Vec<Submitted>, Error> {
+    let column = |f: &dyn Fn(&Submission) -> Option<String>| tasks.iter().map(|t| f(&t.2)).collect::<Vec<_>>();
+    let instants = |f: &dyn Fn(&Submission) -> Option<DateTime<Utc>>| tasks.iter().map(|t| f(&t.2)).collect::<Vec<_>>();
+    let rows = sqlx::query("select task_id, existing from tasker.submit_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9) order by ord")
+        .bind(tasks.iter().map(|t| t.0).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|t| t.1.as_str()).collect::<Vec<_>>())
+        .bind(column(&|s| s.idempotency_key.clone()))
+        .bind(column(&|s| s.unique_while_live.clone()))
+        .bind(instants(&|s| s.run_at))
+        .bind(tasks.iter().map(|t| t.2.priority.map(lane)).collect::<Vec<_>>())
+        .bind(instants(&|s| s.deadline))
+        .bind(column(&|s| s.tags.as_ref().map(|t| t.to_string())))
+        .bind(column(&|s| s.summary.clone()))
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| Ok(Submitted { task_id: row.try_get("task_id")?, existing: row.try_get("existing")? })).collect()
+}
+
+/// Who does something by hand, and why.
+#[derive(Clone, Debug, Default)]
+pub struct ByHand<'a> {
+    /// Who.
+    pub actor: Option<&'a str>,
+    /// Why.
+    pub reason: Option<&'a str>,
+}
+
+/// A verb over one id that gives the new state.
+macro_rules! verbs {
+    ($($(#[$doc:meta])* $name:ident($sql:literal) -> $state:ty;)*) => {
+        impl Store {
+            $($(#[$doc])*
+            pub async fn $name(&self, id: Uuid, by: ByHand<'_>) -> Result<$state, Error> {
+                Ok(sqlx::query_scalar($sql).bind(id).bind(by.reason).bind(by.actor).fetch_one(&self.pool).await?)
+            })*
+        }
+    };
+}
+
+verbs! {
+    /// Cancels every unfinished step of a task, leased ones too, and the task.
+    cancel_task("select tasker.cancel_task($1, $2, $3)") -> TaskState;
+    /// Starts nothing new in a task until it is resumed.
+    pause_task("select tasker.pause_task($1, $2, $3)") -> TaskState;
+    /// Lets a paused task go on.
+    resume_task("select tasker.resume_task($1, $2, $3)") -> TaskState;
+    /// Begins every dead or cancelled step of a task anew.
+    retry_task("select tasker.retry_task($1, $2, $3)") -> TaskState;
+    /// Ends a task as dealt with by hand; its unfinished steps are cancelled.
+    resolve_task("select tasker.resolve_task($1, $2, $3)") -> TaskState;
+    /// Cancels an unfinished step of a live task.
+    cancel_step("select tasker.cancel_step($1, $2, $3)") -> StepState;
+    /// Begins a dead or cancelled step anew; a step that waits for its retry is due now.
+    retry_step("select tasker.retry_step($1, $2, $3)") -> StepState;
+}
+
+impl Store {
+    /// Gives a pending, failed or cancelled step, its parents satisfied, a result by hand.
+    pub async fn resolve_step(&self, id: Uuid, result: &RawValue, by: ByHand<'_>) -> Result<StepState, Error> {
+        self.with_json("select tasker.resolve_step($1, $2::json, $3, $4)", id, result, by).await
+    }
+
+    /// Replaces the rendered arguments of a pending or failed step, from its next attempt on.
+    pub async fn edit_step_input(&self, id: Uuid, input: &RawValue, by: ByHand<'_>) -> Result<StepState, Error> {
+        self.with_json("select tasker.edit_step_input($1, $2::json, $3, $4)", id, input, by).await
+    }
+
+    /// Changes an unfinished step's greatest number of attempts, never below those counted.
+    pub async fn change_retry_limit(&self, id: Uuid, limit: i32, by: ByHand<'_>) -> Result<StepState, Error> {
+        Ok(sqlx::query_scalar("select tasker.change_retry_limit($1, $2, $3, $4)")
+            .bind(id)
+            .bind(limit)
+            .bind(by.reason)
+            .bind(by.actor)
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
+    async fn with_json(&self, sql: &'static str, id: Uuid, json: &RawValue, by: ByHand<'_>) -> Result<StepState, Error> {
+        Ok(sqlx::query_scalar(sql)
+            .bind(id)
+            .bind(json.get())
+            .bind(by.reason)
+            .bind(by.actor)
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
+    /// Tasks, the newest first. `state`: only those in it. `before`: only those older than that task.
+    pub async fn tasks(&self, state: Option<TaskState>, before: Option<Uuid>, at_most: i64) -> Result<Vec<TaskListItem>, Error> {
+        let rows = sqlx::query(
+            "select k.task_id, s.name || '.' || n.name as workflow, n.version, k.state, k.paused, k.created_at, k.finished_at, p.summary
+             from tasker.tasks k
+             join tasker.named_tasks n on n.named_task_id = k.named_task_id
+             join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
+             join tasker.task_payloads p on p.task_id = k.task_id
+             where ($1::tasker.task_state is null or k.state = $1) and ($2::uuid is null or k.task_id < $2)
+             order by k.task_id desc limit $3",
+        )
+        .bind(state)
+        .bind(before)
+        .bind(at_most)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(TaskListItem {
+                    task_id: row.try_get("task_id")?,
+                    workflow: row.try_get("workflow")?,
+                    version: row.try_get("version")?,
+                    state: row.try_get("state")?,
+                    paused: row.try_get("paused")?,
+                    created_at: row.try_get("created_at")?,
+                    finished_at: row.try_get("finished_at")?,
+                    summary: row.try_get("summary")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The version with which a task runs; `None`: there is no such task.
+    pub async fn workflow_of(&self, task_id: Uuid) -> Result<Option<(i32, String)>, Error> {
+        let row = sqlx::query(
+            "select n.named_task_id, n.content_hash from tasker.tasks k
+             join tasker.named_tasks n on n.named_task_id = k.named_task_id where k.task_id = $1",
+        )
+        .bind(task_id)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|r| Ok((r.try_get(0)?, r.try_get(1)?))).transpose()
+    }
+
+    /// A task's context, as JSON text.
+    pub async fn context_of(&self, task_id: Uuid) -> Result<Option<String>, Error> {
+        Ok(sqlx::query_scalar("select context::text from tasker.task_payloads where task_id = $1")
+            .bind(task_id)
+            .fetch_optional(&self.pool)
+            .await?)
+    }
+}

@@ -1,0 +1,133 @@
+//! Registering workflows, and reading back what a worker needs to run their steps.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use sqlx::Row;
+
+use super::Store;
+use crate::{Error, workflow::{Definition, Priority}};
+
+/// A version's nodes, by step number.
+#[derive(Debug)]
+pub(crate) struct LoadedWorkflow {
+    pub nodes: Vec<LoadedNode>,
+    pub definition: Value,
+}
+
+/// What a worker needs to know of a node.
+#[derive(Debug)]
+pub(crate) struct LoadedNode {
+    pub name: Arc<str>,
+    pub handler: String,
+    pub timeout: Option<Duration>,
+    pub needs: Vec<i32>,
+    pub with: Value,
+}
+
+impl Store {
+    /// Writes a definition; the same content again gives the same id. Gives its `named_task_id`.
+    pub async fn register(&self, definition: &Definition) -> Result<i32, Error> {
+        let levels = definition.levels();
+        let steps = &definition.steps;
+        let column_i32 = |f: &dyn Fn(usize) -> u32| (0..steps.len()).map(|i| f(i) as i32).collect::<Vec<i32>>();
+        let seconds = |f: &dyn Fn(usize) -> Duration| (0..steps.len()).map(|i| f(i).as_secs_f64()).collect::<Vec<f64>>();
+        let document = definition.to_json();
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        for (child, node) in steps.iter().enumerate() {
+            for parent in &node.parents {
+                from.push(*parent as i32);
+                to.push(child as i32);
+            }
+        }
+        Ok(sqlx::query_scalar(
+            "select tasker.register_workflow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)",
+        )
+        .bind(&definition.namespace)
+        .bind(&definition.name)
+        .bind(&definition.version)
+        .bind(document.to_string())
+        .bind(definition.content_hash())
+        .bind(steps.iter().map(|n| n.name.as_str()).collect::<Vec<_>>())
+        .bind(steps.iter().map(|n| n.handler.as_str()).collect::<Vec<_>>())
+        .bind(column_i32(&|i| steps[i].retry.max_attempts))
+        .bind(steps.iter().map(|n| n.retry.retryable).collect::<Vec<_>>())
+        .bind(seconds(&|i| steps[i].retry.base_delay))
+        .bind(seconds(&|i| steps[i].retry.max_delay))
+        .bind(steps.iter().map(|n| n.timeout.map(|t| t.as_secs_f64())).collect::<Vec<_>>())
+        .bind(steps.iter().map(|n| lane(n.priority)).collect::<Vec<_>>())
+        .bind(steps.iter().map(|n| n.concurrency.as_ref().map(|c| c.limit as i32)).collect::<Vec<_>>())
+        .bind(json!(steps.iter().map(|n| n.concurrency.as_ref().map(|c| &c.key)).map(|k| json!(k)).collect::<Vec<_>>()))
+        .bind(json!(steps.iter().map(|n| &n.needs).collect::<Vec<_>>()))
+        .bind(column_i32(&|i| steps[i].parents.len() as u32))
+        .bind(column_i32(&|i| levels[i].child_count))
+        .bind(column_i32(&|i| levels[i].min_depth_from_root))
+        .bind(column_i32(&|i| levels[i].max_depth_from_root))
+        .bind(column_i32(&|i| levels[i].max_depth_to_leaf))
+        .bind(from)
+        .bind(to)
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// The `named_task_id` of a version, or of the highest release.
+    pub async fn find_workflow(&self, namespace: &str, name: &str, version: Option<&str>) -> Result<i32, Error> {
+        Ok(sqlx::query_scalar("select tasker.find_workflow($1, $2, $3)")
+            .bind(namespace)
+            .bind(name)
+            .bind(version)
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
+    /// The stored definition of a version, as JSON.
+    pub async fn definition(&self, named_task_id: i32) -> Result<Value, Error> {
+        let text: String = sqlx::query_scalar("select definition::text from tasker.named_tasks where named_task_id = $1")
+            .bind(named_task_id)
+            .fetch_one(&self.pool)
+            .await?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::Json { what: format!("the definition of workflow {named_task_id}"), message: e.to_string() })
+    }
+
+    pub(crate) async fn load_workflow(&self, named_task_id: i32) -> Result<LoadedWorkflow, Error> {
+        let definition = self.definition(named_task_id).await?;
+        let rows = sqlx::query(
+            "select n.name, h.name as handler, n.timeout, n.needs
+             from tasker.named_tasks_named_steps n join tasker.handlers h on h.handler_id = n.handler_id
+             where n.named_task_id = $1 order by n.step_number",
+        )
+        .bind(named_task_id)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut withs: HashMap<String, Value> = definition["steps"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|s| Some((s["name"].as_str()?.to_string(), s["with"].clone())))
+            .collect();
+        let nodes = rows
+            .into_iter()
+            .map(|row| {
+                let name: String = row.try_get("name")?;
+                Ok(LoadedNode {
+                    with: withs.remove(&name).unwrap_or(Value::Null),
+                    name: name.into(),
+                    handler: row.try_get("handler")?,
+                    timeout: row.try_get::<Option<f64>, _>("timeout")?.map(Duration::from_secs_f64),
+                    needs: row.try_get("needs")?,
+                })
+            })
+            .collect::<Result<_, sqlx::Error>>()?;
+        Ok(LoadedWorkflow { nodes, definition })
+    }
+}
+
+/// A priority's lane in the queue.
+pub(crate) fn lane(priority: Priority) -> i16 {
+    match priority {
+        Priority::High => 0,
+        Priority::Normal => 1,
+        Priority::Low => 2,
+    }
+}
