@@ -1,11 +1,15 @@
 //! What runs a step: the handlers that come with Tasker, and the trait that an application's own implement.
 
+mod arguments;
+
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+pub use arguments::{Argument, BUILT_IN, Kind, arguments, raw_keys};
 
 /// Runs attempts of steps. One value serves any number of attempts at once.
 pub trait Handler: Send + Sync + 'static {
