@@ -2,12 +2,18 @@
 
 mod arguments;
 
+mod function;
+
+pub use function::{Context, function};
+
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::template::TemplateError;
 
 pub use arguments::{Argument, BUILT_IN, Kind, arguments, raw_keys};
 
@@ -66,9 +72,9 @@ pub enum Outcome {
     WaitUntil(DateTime<Utc>),
 }
 
-/// Why an attempt failed.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
+/// Why an attempt failed. Any error turns into one (`?`): tried again as the retry policy says. Like `anyhow::Error` it is no
+/// `std::error::Error` itself, so that this holds.
+#[derive(Clone, Debug)]
 pub struct StepError {
     /// For people; cleaned and cut to 64 KiB when it is stored.
     pub message: String,
@@ -78,6 +84,29 @@ pub struct StepError {
     pub retryable: Option<bool>,
     /// A delay that the far side asked for, at most 24 h; it replaces the backoff.
     pub retry_after: Option<Duration>,
+}
+
+impl std::fmt::Display for StepError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for StepError {
+    fn from(error: E) -> Self {
+        let any: &dyn std::any::Any = &error;
+        if any.is::<TemplateError>() {
+            return StepError::fatal(error.to_string()).kind("template_error");
+        }
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            cause = error.source();
+        }
+        StepError::new(message)
+    }
 }
 
 impl StepError {

@@ -136,7 +136,9 @@ pub struct Exchanged {
 
 impl Store {
     /// Settles, releases children, finishes tasks, claims: one call, one transaction, one round trip.
-    /// `positions` are moved on. `only_task`: claim in this task alone.
+    /// `positions` are moved on. `only_task`: claim in this task alone. `reap_from`: reap first, in the same call, and move
+    /// this position on; only without settlements.
+    #[expect(clippy::too_many_arguments, reason = "one call of the engine, made in one place")]
     pub async fn exchange(
         &self,
         worker_id: Uuid,
@@ -145,6 +147,7 @@ impl Store {
         capacity: usize,
         lease: Duration,
         only_task: Option<Uuid>,
+        mut reap_from: Option<&mut DateTime<Utc>>,
     ) -> Result<Exchanged, Error> {
         let columns = Columns::of(settlements);
         let handlers: Vec<i32> = positions.iter().map(|p| p.handler_id).collect();
@@ -152,9 +155,9 @@ impl Store {
         let from: Vec<DateTime<Utc>> = positions.iter().map(|p| p.from.unwrap_or(DateTime::UNIX_EPOCH)).collect();
         let keys: Vec<&str> = positions.iter().map(|p| p.after_key.as_str()).collect();
         let rows = sqlx::query(
-            "select answers, next_positions, next_keys, next_in, left_over, task_id, step_number, named_task_id, attempt, claim_id,
+            "select answers, next_positions, next_keys, next_in, left_over, next_reap_from, task_id, step_number, named_task_id, attempt, claim_id,
                retry_limit, generation, timer, context, input, results
-             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         )
         .bind(worker_id)
         .bind(&columns.tasks)
@@ -173,12 +176,16 @@ impl Store {
         .bind(i32::try_from(capacity).unwrap_or(i32::MAX))
         .bind(interval(lease))
         .bind(only_task)
+        .bind(reap_from.as_deref())
         .fetch_all(&self.pool)
         .await?;
         let mut reply = Exchanged::default();
         for row in rows {
             if let Some(left_over) = row.try_get::<Option<bool>, _>("left_over")? {
                 reply.left_over = left_over;
+                if let (Some(from), Some(next)) = (reap_from.as_deref_mut(), row.try_get("next_reap_from")?) {
+                    *from = next;
+                }
                 reply.answers = row
                     .try_get::<Option<Vec<String>>, _>("answers")?
                     .unwrap_or_default()

@@ -16,8 +16,9 @@ use sqlx::{
 
 pub use exchange::{Answer, Beat, Claimed, Exchanged, Position, Released, Settlement, Verdict};
 pub use schema::{MigrationReport, SCHEMA_VERSION};
-pub use tasks::{Submission, Submitted, TaskListItem};
-pub(crate) use workflows::{LoadedNode, LoadedWorkflow};
+pub(crate) use tasks::submit;
+pub use tasks::{ByHand, Submission, Submitted, TaskListItem};
+pub(crate) use workflows::{LoadedWorkflow};
 
 use crate::Error;
 
@@ -44,9 +45,23 @@ impl Store {
         Ok(Store { pool, single, listen_options: (!single).then_some(options) })
     }
 
+    /// The same database over a connection of its own, whose session keeps its plans warm: for a worker's loop. The embedded
+    /// database has one connection only, and shares it.
+    pub(crate) async fn line(&self) -> Result<Store, Error> {
+        match &self.listen_options {
+            Some(options) => Store::connect(options.clone(), 1, false).await,
+            None => Ok(self.clone()),
+        }
+    }
+
     /// The pool, for an application that shares it.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Whether there is one connection only: the embedded database's.
+    pub fn is_single(&self) -> bool {
+        self.single
     }
 
     /// Tells sleeping workers in other processes to look for work now; to be called after the commit.
@@ -68,4 +83,9 @@ impl Store {
         listener.listen("tasker_wake").await?;
         Ok(Some(listener))
     }
+}
+
+/// Asks a listener's own session whether it still listens.
+pub(crate) async fn listens(listener: &mut sqlx::postgres::PgListener) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from pg_listening_channels() c where c = 'tasker_wake')").fetch_one(listener).await
 }

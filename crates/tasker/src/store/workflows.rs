@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use sqlx::Row;
 
 use super::Store;
-use crate::{Error, workflow::{Definition, Priority}};
+use crate::{Error, workflow::{Definition, InputSchema, Priority}};
 
 /// A version's nodes, by step number.
 #[derive(Debug)]
 pub(crate) struct LoadedWorkflow {
     pub nodes: Vec<LoadedNode>,
-    pub definition: Value,
+    pub input: Option<InputSchema>,
 }
 
 /// What a worker needs to know of a node.
@@ -41,7 +41,7 @@ impl Store {
             }
         }
         Ok(sqlx::query_scalar(
-            "select tasker.register_workflow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)",
+            "select tasker.register_workflow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::json, $16::json, $17, $18, $19, $20, $21, $22, $23)",
         )
         .bind(&definition.namespace)
         .bind(&definition.name)
@@ -57,8 +57,8 @@ impl Store {
         .bind(steps.iter().map(|n| n.timeout.map(|t| t.as_secs_f64())).collect::<Vec<_>>())
         .bind(steps.iter().map(|n| lane(n.priority)).collect::<Vec<_>>())
         .bind(steps.iter().map(|n| n.concurrency.as_ref().map(|c| c.limit as i32)).collect::<Vec<_>>())
-        .bind(json!(steps.iter().map(|n| n.concurrency.as_ref().map(|c| &c.key)).map(|k| json!(k)).collect::<Vec<_>>()))
-        .bind(json!(steps.iter().map(|n| &n.needs).collect::<Vec<_>>()))
+        .bind(json!(steps.iter().map(|n| n.concurrency.as_ref().map(|c| &c.key)).collect::<Vec<_>>()).to_string())
+        .bind(json!(steps.iter().map(|n| &n.needs).collect::<Vec<_>>()).to_string())
         .bind(column_i32(&|i| steps[i].parents.len() as u32))
         .bind(column_i32(&|i| levels[i].child_count))
         .bind(column_i32(&|i| levels[i].min_depth_from_root))
@@ -119,7 +119,9 @@ impl Store {
                 })
             })
             .collect::<Result<_, sqlx::Error>>()?;
-        Ok(LoadedWorkflow { nodes, definition })
+        let input = InputSchema::of(&definition["input"])
+            .map_err(|message| Error::Json { what: format!("the input schema of workflow {named_task_id}"), message })?;
+        Ok(LoadedWorkflow { nodes, input })
     }
 }
 

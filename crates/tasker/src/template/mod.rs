@@ -32,7 +32,7 @@ use self::{
     analysis::{is_template, parts},
     json_value::to_json,
 };
-use crate::{handlers::StepError, json, place::Place};
+use crate::{json, place::Place};
 
 /// The work that one string may cost: about one unit an instruction, and one for each 64 bytes made.
 pub const FUEL: u64 = 1_000_000;
@@ -51,12 +51,6 @@ pub struct TemplateError {
     pub place: String,
     /// What is wrong, for example `` `input.customer` is undefined ``.
     pub message: String,
-}
-
-impl From<TemplateError> for StepError {
-    fn from(error: TemplateError) -> Self {
-        StepError::fatal(error.to_string()).kind("template_error")
-    }
 }
 
 /// Renders every string in a step's `with`, at any depth; the members named in `raw_keys` (see
