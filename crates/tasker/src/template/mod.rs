@@ -24,13 +24,11 @@ use minijinja::{
 };
 use serde_json::Value as Json;
 
+pub(crate) use self::analysis::is_template;
+use self::{analysis::parts, json_value::to_json};
 pub use self::{
     analysis::{Analysis, Fault, Form, Reference, analyse},
     scope::Scope,
-};
-use self::{
-    analysis::{is_template, parts},
-    json_value::to_json,
 };
 use crate::{handlers::StepError, json, place::Place};
 
