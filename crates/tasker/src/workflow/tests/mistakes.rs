@@ -405,3 +405,13 @@ steps:
         ),
     ]);
 }
+
+#[test]
+fn deep_and_large_files_are_refused() {
+    let refused = |text: String| Definition::from_yaml("w.yaml", text.as_bytes(), None, &[]).unwrap_err().to_string();
+    assert_eq!(refused(format!("a: {}", "[".repeat(100_000))), "w.yaml:1:75: this is nested too deeply");
+    let nested: String = (0..3_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    assert_eq!(refused(nested), "w.yaml:73:73: this is nested too deeply");
+    let shared = format!("a: &a {}\nb: [{}]\n", "x".repeat(1_000_000), "*a,".repeat(100_000));
+    assert!(refused(shared).ends_with("this file has too many values: its aliases may stand for 1000000 at most"));
+}

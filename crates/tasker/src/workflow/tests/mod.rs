@@ -1,2 +1,3 @@
+mod load;
 mod mistakes;
 mod real;

@@ -102,7 +102,7 @@ pub(super) fn from_yaml(
     let known: HashSet<Option<(u32, u32)>> = problems.iter().map(|problem| problem.position).collect();
     let found = found.into_iter().map(|problem| locate(problem, file, text, &tree, &template_files));
     problems.extend(found.filter(|problem| problem.file != file || !known.contains(&problem.position)));
-    problems.sort_by(|a, b| (&a.file != file, &a.file, a.position).cmp(&(&b.file != file, &b.file, b.position)));
+    problems.sort_by(|a, b| (a.file != file, &a.file, a.position).cmp(&(b.file != file, &b.file, b.position)));
     problems.dedup();
     Err(Refused { problems })
 }

@@ -1,5 +1,7 @@
 //! YAML as a tree in which every value and every key knows where it stands.
 
+use std::thread;
+
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, SeqAccess, Visitor},
@@ -16,6 +18,8 @@ use crate::{json, place::Segment};
 const MAX_NODES: usize = 20_000_000;
 /// How many values may come out of aliases.
 const MAX_REPLAYED: usize = 1_000_000;
+/// Without optimisation a level costs the parser 40 KiB.
+const STACK_BYTES: usize = 16 << 20;
 
 /// Where something stands in a file: line and column from 1, counted in characters, and its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,22 +91,31 @@ pub(super) struct Nearest<'t> {
     pub(super) is_exact: bool,
 }
 
-/// Parses one YAML document.
+/// Parses one YAML document, in a thread of its own: the parser recurses, and the caller's stack may be small.
 ///
 /// An error is the first thing that is wrong: where, and a sentence.
 pub(super) fn parse(text: &str) -> Result<Tree, (Mark, String)> {
-    serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
-        let mark = error.location().map_or(Mark { line: 1, column: 1, ..Mark::default() }, mark);
-        match bare_template(text, mark) {
-            Some(mark) => (mark, "a value that begins with `{{` must stand in quotes: \"{{ .. }}\"".into()),
-            None => (mark, sentence(&error)),
-        }
-    })
+    let top = Mark { line: 1, column: 1, ..Mark::default() };
+    let parser = thread::Builder::new().stack_size(STACK_BYTES);
+    let parse = || serde_saphyr::from_str_with_options(text, options());
+    let parsed = thread::scope(|scope| parser.spawn_scoped(scope, parse).map(|thread| thread.join()));
+    match parsed {
+        Ok(Ok(parsed)) => parsed.map_err(|error| {
+            let mark = error.location().map_or(top, mark);
+            match bare_template(text, mark) {
+                Some(mark) => (mark, "a value that begins with `{{` must stand in quotes: \"{{ .. }}\"".into()),
+                None => (mark, sentence(&error)),
+            }
+        }),
+        Ok(Err(_)) => Err((top, "the YAML parser gave up".into())),
+        Err(error) => Err((top, format!("no thread for the YAML parser: {error}"))),
+    }
 }
 
 fn options() -> Options {
     let mut budget = Budget::default();
     budget.max_depth = json::MAX_DEPTH + 8; // a step's `with` has its own, exact limit
+    budget.flow_nesting_limit = 2_000; // beyond what the parser looks ahead, so that it is the depth which is refused
     (budget.max_nodes, budget.max_events) = (MAX_NODES, MAX_NODES * 2);
     (budget.max_aliases, budget.max_anchors) = (MAX_REPLAYED, MAX_REPLAYED);
     budget.max_merge_keys = MAX_REPLAYED;
