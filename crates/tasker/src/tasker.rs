@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, postgres::PgConnectOptions};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use crate::{
     engine::{self, Driven, Observer, Worker, WorkerOptions},
     handlers::Handler,
     json,
-    store::{Store, Submission, Submitted, submit},
+    store::{Store, Submission, Submitted, input_schema, submit},
     workflow::{Definition, InputSchema, Workflow},
 };
 
@@ -89,7 +89,7 @@ impl Tasker {
     ///
     /// # Errors
     /// A definition that is not valid (all its problems), or a version that has another content already.
-    pub async fn register(&self, workflow: &Workflow) -> Result<i32, Error> {
+    pub async fn register<I: DeserializeOwned + Send + 'static>(&self, workflow: &Workflow<I>) -> Result<i32, Error> {
         let id = self.store.register(&workflow.definition()?).await?;
         for (name, handler) in workflow.handlers() {
             self.handle(name, handler);
@@ -182,14 +182,17 @@ impl Tasker {
             Some(schema) => schema,
             None => {
                 let definition = self.store.definition(named_task_id).await?;
-                let schema = InputSchema::of(&definition["input"]).map_err(refused)?.map(Arc::new);
+                let schema = input_schema(named_task_id, &definition)?.map(Arc::new);
                 self.inputs.write().unwrap_or_else(PoisonError::into_inner).insert(named_task_id, schema.clone());
                 schema
             }
         };
         match schema {
             None => Ok(input.get().to_string()),
-            Some(schema) => Ok(schema.complete(&input).map_err(|problems| refused(problems.join("; ")))?.get().to_string()),
+            Some(schema) => {
+                let input = serde_json::from_str(input.get()).map_err(|e| refused(e.to_string()))?;
+                Ok(schema.complete(&input).map_err(|problems| refused(problems.join("; ")))?.to_string())
+            }
         }
     }
 }

@@ -90,7 +90,10 @@ async fn prepare(store: &Store, workflow: &LoadedWorkflow, claimed: Claimed, can
     let mut input: Arc<RawValue> = RawValue::from_string(claimed.context).map_err(|e| stored("the input", e))?.into();
     if let Some(schema) = &workflow.input {
         // the doors in Rust have checked it already; a task that came by SQL is checked here
-        input = schema.complete(&input).map_err(|problems| Prepare::Step(StepError::fatal(problems.join("; ")).kind("input_invalid")))?;
+        let invalid = |problems: Vec<String>| Prepare::Step(StepError::fatal(problems.join("; ")).kind("input_invalid"));
+        let value = serde_json::from_str(input.get()).map_err(|e| stored("the input", e))?;
+        let complete = schema.complete(&value).map_err(invalid)?;
+        input = json::encode(&complete).map_err(|e| invalid(vec![e.to_string()]))?.into();
     }
     let with = match claimed.input {
         Some(edited) => serde_json::from_str(&edited).map_err(|e| stored("the edited input", e))?,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    store::{Answer, Exchanged, Position, Settlement, Store, Verdict},
+    store::{Answer, Exchanged, Line, Position, Settlement, Store, Verdict},
 };
 
 /// The greatest number of settlements in one call.
@@ -47,7 +47,7 @@ pub(super) enum Trouble {
 
 /// A worker's side of an exchange.
 pub(super) struct Call<'a> {
-    pub store: &'a Store,
+    pub line: &'a mut Line,
     pub worker_id: Uuid,
     pub positions: &'a mut [Position],
     pub capacity: usize,
@@ -96,7 +96,9 @@ pub(super) async fn exchange(call: &mut Call<'_>, settlements: &mut Vec<Settleme
 }
 
 async fn send(call: &mut Call<'_>, settlements: &[Settlement], capacity: usize) -> Result<Exchanged, Error> {
-    call.store.exchange(call.worker_id, settlements, call.positions, capacity, call.lease, call.only_task, call.reap_from.as_deref_mut()).await
+    let mut connection = call.line.get().await?;
+    let reap_from = call.reap_from.as_deref_mut();
+    Store::exchange(&mut connection, call.worker_id, settlements, call.positions, capacity, call.lease, call.only_task, reap_from).await
 }
 
 /// A single settlement; refused, it is a failed attempt.

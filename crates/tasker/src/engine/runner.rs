@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Error,
     handlers::{Handler, StepError},
-    store::{Answer, Beat, Claimed, LoadedWorkflow, Position, Settlement, Store, Verdict},
+    store::{Answer, Beat, Claimed, Line, LoadedWorkflow, Position, Settlement, Store, Verdict},
 };
 
 /// A busy worker searches from the beginning of its queues at least this often: commits that came late lie behind its positions.
@@ -32,7 +32,7 @@ const REAP_AT_MOST: i32 = 100;
 /// One worker's loop and what it holds.
 pub(super) struct Runner {
     store: Store,
-    line: Store,
+    line: Line,
     worker_id: Uuid,
     handlers: BTreeMap<String, Arc<dyn Handler>>,
     settings: Settings,
@@ -95,7 +95,7 @@ impl Runner {
             .flat_map(|handler_id| [0, 1, 2].map(|lane| Position { handler_id, lane, from: None, after_key: String::new() }))
             .collect();
         Ok(Runner {
-            line: store.line().await?,
+            line: Line::new(store.clone()),
             store,
             worker_id,
             handlers,
@@ -152,7 +152,7 @@ impl Runner {
         let sent_at = Instant::now();
         let mut batch = batch::take(&mut self.settlements);
         let mut call = batch::Call {
-            store: &self.line,
+            line: &mut self.line,
             worker_id: self.worker_id,
             positions: &mut self.positions,
             capacity,
@@ -196,6 +196,7 @@ impl Runner {
             }
             Err(Trouble::Fatal(error)) => Err(error),
             Err(Trouble::Again(error)) => {
+                self.line.broken();
                 self.settlements.append(&mut batch);
                 self.lost_a_reply = true;
                 self.failures += 1;
@@ -350,13 +351,20 @@ impl Runner {
 
     async fn reap(&mut self) {
         self.last_reap = Instant::now();
-        match self.line.reap(REAP_AT_MOST, &mut self.reap_from, Some(self.worker_id)).await {
+        let reaped = async {
+            let mut connection = self.line.get().await?;
+            Store::reap(&mut connection, REAP_AT_MOST, &mut self.reap_from, Some(self.worker_id)).await
+        };
+        match reaped.await {
             Ok((0, 0)) => {}
             Ok((reaped, overdue)) => {
                 info!("reaped {reaped} expired leases and {overdue} passed deadlines");
                 self.wake.notify_one();
             }
-            Err(error) => warn!("expired leases were not reaped: {error}"),
+            Err(error) => {
+                warn!("expired leases were not reaped: {error}");
+                self.line.broken();
+            }
         }
     }
 
@@ -365,7 +373,11 @@ impl Runner {
         let mut known: Vec<Uuid> = lock(&self.running).keys().copied().collect();
         known.extend(self.settlements.iter().map(|s| s.claim_id));
         let sent_at = Instant::now();
-        match self.line.adopt(self.worker_id, &known).await {
+        let adopted = async {
+            let mut connection = self.line.get().await?;
+            Store::adopt(&mut connection, self.worker_id, &known).await
+        };
+        match adopted.await {
             Ok(orphans) => {
                 self.lost_a_reply = false;
                 for claimed in orphans {
@@ -374,7 +386,10 @@ impl Runner {
                     }
                 }
             }
-            Err(error) => debug!("asking for orphaned leases failed: {error}"),
+            Err(error) => {
+                debug!("asking for orphaned leases failed: {error}");
+                self.line.broken();
+            }
         }
     }
 }

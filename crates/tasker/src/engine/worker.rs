@@ -64,6 +64,7 @@ const LISTENER_CHECK: Duration = Duration::from_secs(60);
 
 /// Turns notifications into wake-ups. They are hints: without any, the poll interval finds everything.
 async fn listen(store: Store, wake: Arc<Notify>) {
+    let own = store.process_id.to_string();
     loop {
         match store.listener().await {
             Ok(None) => return,
@@ -71,6 +72,7 @@ async fn listen(store: Store, wake: Arc<Notify>) {
                 wake.notify_one();
                 loop {
                     match tokio::time::timeout(LISTENER_CHECK, listener.try_recv()).await {
+                        Ok(Ok(Some(sent))) if sent.payload() == own => {}
                         Ok(Ok(Some(_))) => wake.notify_one(),
                         Ok(Ok(None)) => debug!("the listener reconnects"),
                         Ok(Err(error)) => {

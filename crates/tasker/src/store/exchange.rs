@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Row, postgres::PgRow, postgres::types::PgInterval};
+use sqlx::{PgConnection, Row, postgres::PgRow, postgres::types::PgInterval};
 use uuid::Uuid;
 
 use super::Store;
@@ -139,8 +139,8 @@ impl Store {
     /// `positions` are moved on. `only_task`: claim in this task alone. `reap_from`: reap first, in the same call, and move
     /// this position on; only without settlements.
     #[expect(clippy::too_many_arguments, reason = "one call of the engine, made in one place")]
-    pub async fn exchange(
-        &self,
+    pub(crate) async fn exchange(
+        connection: &mut PgConnection,
         worker_id: Uuid,
         settlements: &[Settlement],
         positions: &mut [Position],
@@ -177,7 +177,7 @@ impl Store {
         .bind(interval(lease))
         .bind(only_task)
         .bind(reap_from.as_deref())
-        .fetch_all(&self.pool)
+        .fetch_all(connection)
         .await?;
         let mut reply = Exchanged::default();
         for row in rows {
@@ -211,8 +211,8 @@ impl Store {
     }
 
     /// Leases under this worker's id that it does not know of: the reply to the call that made them was lost.
-    pub async fn adopt(&self, worker_id: Uuid, known: &[Uuid]) -> Result<Vec<Claimed>, Error> {
-        let rows = sqlx::query("select * from tasker.adopt($1, $2)").bind(worker_id).bind(known).fetch_all(&self.pool).await?;
+    pub(crate) async fn adopt(connection: &mut PgConnection, worker_id: Uuid, known: &[Uuid]) -> Result<Vec<Claimed>, Error> {
+        let rows = sqlx::query("select * from tasker.adopt($1, $2)").bind(worker_id).bind(known).fetch_all(connection).await?;
         rows.iter().map(claimed).collect()
     }
 
@@ -263,12 +263,12 @@ impl Store {
 
     /// Turns at most so many expired leases into failed attempts, acts on as many passed deadlines, and moves the
     /// position on. Gives how many of each.
-    pub async fn reap(&self, at_most: i32, from: &mut DateTime<Utc>, worker_id: Option<Uuid>) -> Result<(i32, i32), Error> {
+    pub(crate) async fn reap(connection: &mut PgConnection, at_most: i32, from: &mut DateTime<Utc>, worker_id: Option<Uuid>) -> Result<(i32, i32), Error> {
         let row = sqlx::query("select reaped, overdue, next_position from tasker.reap($1, $2, $3)")
             .bind(at_most)
             .bind(*from)
             .bind(worker_id)
-            .fetch_one(&self.pool)
+            .fetch_one(connection)
             .await?;
         *from = row.try_get("next_position")?;
         Ok((row.try_get("reaped")?, row.try_get("overdue")?))
@@ -289,7 +289,7 @@ impl Store {
     pub async fn end_all_leases(&self) -> Result<(), Error> {
         sqlx::query("update tasker.leases set lease_expires_at = tasker.clock() - interval '1 second'").execute(&self.pool).await?;
         let mut from = DateTime::UNIX_EPOCH;
-        while self.reap(1000, &mut from, None).await?.0 > 0 {}
+        while Store::reap(&mut *self.pool.acquire().await?, 1000, &mut from, None).await?.0 > 0 {}
         Ok(())
     }
 

@@ -32,7 +32,6 @@ impl Store {
         let steps = &definition.steps;
         let column_i32 = |f: &dyn Fn(usize) -> u32| (0..steps.len()).map(|i| f(i) as i32).collect::<Vec<i32>>();
         let seconds = |f: &dyn Fn(usize) -> Duration| (0..steps.len()).map(|i| f(i).as_secs_f64()).collect::<Vec<f64>>();
-        let document = definition.to_json();
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for (child, node) in steps.iter().enumerate() {
             for parent in &node.parents {
@@ -46,7 +45,7 @@ impl Store {
         .bind(&definition.namespace)
         .bind(&definition.name)
         .bind(&definition.version)
-        .bind(document.to_string())
+        .bind(json!(definition).to_string())
         .bind(definition.content_hash())
         .bind(steps.iter().map(|n| n.name.as_str()).collect::<Vec<_>>())
         .bind(steps.iter().map(|n| n.handler.as_str()).collect::<Vec<_>>())
@@ -119,8 +118,7 @@ impl Store {
                 })
             })
             .collect::<Result<_, sqlx::Error>>()?;
-        let input = InputSchema::of(&definition["input"])
-            .map_err(|message| Error::Json { what: format!("the input schema of workflow {named_task_id}"), message })?;
+        let input = input_schema(named_task_id, &definition)?;
         Ok(LoadedWorkflow { nodes, input })
     }
 }
@@ -131,5 +129,15 @@ pub(crate) fn lane(priority: Priority) -> i16 {
         Priority::High => 0,
         Priority::Normal => 1,
         Priority::Low => 2,
+    }
+}
+
+/// The schema in a stored definition.
+pub(crate) fn input_schema(named_task_id: i32, definition: &Value) -> Result<Option<InputSchema>, Error> {
+    match &definition["input"] {
+        Value::Null => Ok(None),
+        schema => InputSchema::compile(schema)
+            .map(Some)
+            .map_err(|message| Error::Json { what: format!("workflow {named_task_id}"), message }),
     }
 }

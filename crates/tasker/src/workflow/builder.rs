@@ -59,7 +59,7 @@ impl<I: DeserializeOwned + Send + 'static> Workflow<I> {
         Fut: Future<Output = Result<T, StepError>> + Send + 'static,
     {
         let name = format!("{}.{}.{}", self.draft.namespace, self.draft.name, step.name);
-        self.draft.steps.push(DraftStep { name: step.name.into(), handler: name.clone(), ..DraftStep::default() });
+        self.draft.steps.push(DraftStep { name: step.name.into(), handler: Some(name.clone()), ..DraftStep::default() });
         self.handlers.push((name, function(run)));
         self
     }
@@ -109,7 +109,7 @@ impl<I: DeserializeOwned + Send + 'static> Workflow<I> {
     /// # Errors
     /// All problems of the definition at once.
     pub fn definition(&self) -> Result<Definition, Error> {
-        Definition::check(self.draft.clone()).map_err(|problems| {
+        Definition::check(self.draft.clone(), &[]).map_err(|problems| {
             Error::Definition(problems.iter().map(|p| p.to_string()).collect::<Vec<_>>().join("\n"))
         })
     }
