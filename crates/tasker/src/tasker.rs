@@ -15,7 +15,7 @@ use crate::{
     engine::{self, Driven, Observer, Waker, Worker, WorkerOptions},
     handlers::Handler,
     json,
-    store::{Store, Submission, Submitted, input_schema, submit},
+    store::{Store, Submission, Submitted, definition, find_workflow, input_schema, submit},
     workflow::{Definition, InputSchema, Workflow},
 };
 
@@ -105,26 +105,31 @@ impl Tasker {
     ///
     /// # Errors
     /// An unknown workflow, an input that its schema refuses, a used idempotency key with another body.
-    pub async fn submit(&self, namespace: &str, name: &str, input: &impl Serialize, submission: Submission) -> Result<Submitted, Error> {
-        let id = self.store.find_workflow(namespace, name, None).await?;
-        self.submit_version(id, input, submission).await
-    }
-
-    /// Submits a task of a known version.
-    pub async fn submit_version(&self, named_task_id: i32, input: &impl Serialize, submission: Submission) -> Result<Submitted, Error> {
-        let context = self.checked_input(named_task_id, input).await?;
-        let submitted = submit(&mut *self.store.pool.acquire().await?, &[(named_task_id, context, submission)]).await?;
+    pub async fn submit(
+        &self,
+        namespace: &str,
+        name: &str,
+        input: &impl Serialize,
+        submission: Submission,
+    ) -> Result<Submitted, Error> {
+        let mut connection = self.store.pool.acquire().await?;
+        let submitted = self.submit_in(&mut connection, namespace, name, input, submission).await?;
         self.wake();
-        Ok(submitted.into_iter().next().unwrap_or(Submitted { task_id: Uuid::nil(), existing: false }))
+        Ok(submitted)
     }
 
-    /// Submits many tasks of one known version in one call.
-    pub async fn submit_many(&self, named_task_id: i32, inputs: Vec<(serde_json::Value, Submission)>) -> Result<Vec<Submitted>, Error> {
+    /// Submits many tasks of one known version in one call, which takes all of them or none.
+    pub async fn submit_many(
+        &self,
+        named_task_id: i32,
+        inputs: Vec<(serde_json::Value, Submission)>,
+    ) -> Result<Vec<Submitted>, Error> {
+        let mut connection = self.store.pool.acquire().await?;
         let mut tasks = Vec::with_capacity(inputs.len());
         for (input, submission) in inputs {
-            tasks.push((named_task_id, self.checked_input(named_task_id, &input).await?, submission));
+            tasks.push((named_task_id, self.checked_input(&mut connection, named_task_id, &input).await?, submission));
         }
-        let submitted = submit(&mut *self.store.pool.acquire().await?, &tasks).await?;
+        let submitted = submit(&mut connection, &tasks).await?;
         self.wake();
         Ok(submitted)
     }
@@ -139,10 +144,10 @@ impl Tasker {
         input: &impl Serialize,
         submission: Submission,
     ) -> Result<Submitted, Error> {
-        let id = self.store.find_workflow(namespace, name, None).await?;
-        let context = self.checked_input(id, input).await?;
+        let id = find_workflow(transaction, namespace, name, None).await?;
+        let context = self.checked_input(transaction, id, input).await?;
         let submitted = submit(transaction, &[(id, context, submission)]).await?;
-        Ok(submitted.into_iter().next().unwrap_or(Submitted { task_id: Uuid::nil(), existing: false }))
+        submitted.into_iter().next().ok_or(Error::Database(sqlx::Error::RowNotFound))
     }
 
     /// Tells workers, here and elsewhere, to look for work now. A hint: without it they look within their poll interval.
@@ -159,7 +164,13 @@ impl Tasker {
     ///
     /// # Errors
     /// An unknown task; a database that is away for longer than half a minute.
-    pub async fn drive(&self, task_id: Uuid, options: WorkerOptions, observer: Option<Observer>, stop: CancellationToken) -> Result<Driven, Error> {
+    pub async fn drive(
+        &self,
+        task_id: Uuid,
+        options: WorkerOptions,
+        observer: Option<Observer>,
+        stop: CancellationToken,
+    ) -> Result<Driven, Error> {
         engine::drive(self.store.clone(), self.served(), options, self.wake.clone(), task_id, observer, stop).await
     }
 
@@ -168,14 +179,19 @@ impl Tasker {
     }
 
     /// An input as JSON text, checked against the workflow's schema, with its defaults.
-    async fn checked_input(&self, named_task_id: i32, input: &impl Serialize) -> Result<String, Error> {
+    async fn checked_input(
+        &self,
+        connection: &mut PgConnection,
+        named_task_id: i32,
+        input: &impl Serialize,
+    ) -> Result<String, Error> {
         let refused = |message: String| Error::Json { what: "the input".into(), message };
         let input = json::encode(input).map_err(|e| refused(e.to_string()))?;
         let known = self.inputs.read().unwrap_or_else(PoisonError::into_inner).get(&named_task_id).cloned();
         let schema = match known {
             Some(schema) => schema,
             None => {
-                let definition = self.store.definition(named_task_id).await?;
+                let definition = definition(connection, named_task_id).await?;
                 let schema = input_schema(named_task_id, &definition)?.map(Arc::new);
                 self.inputs.write().unwrap_or_else(PoisonError::into_inner).insert(named_task_id, schema.clone());
                 schema

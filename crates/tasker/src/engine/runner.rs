@@ -97,7 +97,9 @@ impl Runner {
         let ids = store.register_worker(worker_id, &names, &settings.description).await?;
         let positions = ids
             .into_iter()
-            .flat_map(|handler_id| [0, 1, 2].map(|lane| Position { handler_id, lane, from: None, after_key: String::new() }))
+            .flat_map(|handler_id| {
+                [0, 1, 2].map(|lane| Position { handler_id, lane, from: None, after_key: String::new() })
+            })
             .collect();
         Ok(Runner {
             line: Line::new(store.clone()),
@@ -264,7 +266,8 @@ impl Runner {
         }
         let still: Vec<Uuid> = lock(&self.running).keys().copied().collect();
         let settled: Vec<Uuid> = self.settlements.iter().map(|s| s.claim_id).collect();
-        let stopped: Vec<_> = claims.into_iter().filter(|(_, _, id)| !still.contains(id) && !settled.contains(id)).collect();
+        let stopped: Vec<_> =
+            claims.into_iter().filter(|(_, _, id)| !still.contains(id) && !settled.contains(id)).collect();
         match self.store.release(&stopped).await {
             Ok(_) if stopped.is_empty() => {}
             Ok(_) => info!("gave back {} unfinished steps", stopped.len()),
@@ -309,8 +312,12 @@ impl Runner {
                     let _ = observer.send(Event::Settled { task_id, step_number, verdict });
                 }
             }
-            Answer::LeaseLost => warn!(task.id = %settlement.task_id, step.number = settlement.step_number, "the answer came after its lease was lost, and is not kept"),
-            Answer::Cancelled => info!(task.id = %settlement.task_id, step.number = settlement.step_number, "the step was cancelled meanwhile, and its answer is not kept"),
+            Answer::LeaseLost => {
+                warn!(task.id = %settlement.task_id, step.number = settlement.step_number, "the answer came after its lease was lost, and is not kept")
+            }
+            Answer::Cancelled => {
+                info!(task.id = %settlement.task_id, step.number = settlement.step_number, "the step was cancelled meanwhile, and its answer is not kept")
+            }
         }
     }
 
@@ -331,7 +338,8 @@ impl Runner {
         let workflow = match self.workflow(claimed.named_task_id).await {
             Ok(workflow) => workflow,
             Err(error) => {
-                let error = StepError::new(format!("the workflow's definition could not be read: {error}")).kind("database");
+                let error =
+                    StepError::new(format!("the workflow's definition could not be read: {error}")).kind("database");
                 let _ = self.ended.0.send(ended(Some(attempt::failure(error))));
                 return Ok(());
             }

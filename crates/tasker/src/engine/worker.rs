@@ -28,7 +28,8 @@ impl Worker {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         self.store.require_schema().await?;
         let drain = self.options.drain;
-        let mut runner = Runner::new(self.store.clone(), self.handlers, self.options, self.wake.clone(), None, None).await?;
+        let mut runner =
+            Runner::new(self.store.clone(), self.handlers, self.options, self.wake.clone(), None, None).await?;
         let _heart = runner.start_heart();
         let _ear = Ear(tokio::spawn(listen(self.store, self.wake)));
         while !shutdown.is_cancelled() {
