@@ -7,7 +7,7 @@ create function tasker.claim(
   out l_tasks uuid[], out l_steps int[], out next_positions timestamptz[], out next_keys text[], out next_at timestamptz)
 language plpgsql as $$
 declare
-  now_ timestamptz := tasker.clock(); seen_all boolean;
+  now_ timestamptz := tasker.clock(); seen_all boolean; places tid[];
   k_pairs int[]; k_keys text[]; k_limits int[]; k_rooms int[];
 begin
   next_keys := keys;
@@ -73,25 +73,24 @@ begin
   candidates as materialized (
     select s.pair, r.* from shares s
     cross join lateral (
-      select r.handler_id, r.lane, r.limit_key, r.queue_at, r.task_id, r.step_number from tasker.ready_steps r
+      select r.ctid, r.limit_key, r.queue_at from tasker.ready_steps r
       where r.handler_id = s.handler_id and r.lane = s.lane and r.limit_key = s.limit_key
         and r.queue_at >= s.position and r.queue_at <= now_
       order by r.queue_at, r.task_id, r.step_number limit s.share
       for update skip locked) r),
   reached as (select c.pair, max(c.queue_at) filter (where c.limit_key = '') as queue_at from candidates c group by 1)
-  select (select array_agg(c.task_id) from candidates c), (select array_agg(c.step_number) from candidates c),
-    (select count(*) from heads) < wanted,
+  select (select array_agg(c.ctid) from candidates c), (select count(*) from heads) < wanted,
     (select array_agg(greatest(p.position, case
       -- a search that found less than it wanted has seen everything up to now
       when (select count(*) from heads) < wanted then now_ - interval '20 ms'
       else r.queue_at - interval '5 ms' end) order by p.pair)
      from pairs p left join reached r on r.pair = p.pair)
-  into l_tasks, l_steps, seen_all, next_positions;
-  if cardinality(l_tasks) > wanted then
-    raise exception 'found % steps for a limit of %', cardinality(l_tasks), wanted;
+  into places, seen_all, next_positions;
+  if cardinality(places) > wanted then
+    raise exception 'found % steps for a limit of %', cardinality(places), wanted;
   end if;
-  if l_tasks is not null then
-    select x.l_tasks, x.l_steps into l_tasks, l_steps from tasker.take(by_worker, l_tasks, l_steps, lease) x;
+  if places is not null then
+    select x.l_tasks, x.l_steps into l_tasks, l_steps from tasker.take(by_worker, places, lease) x;
   end if;
   if seen_all then
     select min(r.queue_at) into next_at from unnest(handlers, lanes) p(handler_id, lane)

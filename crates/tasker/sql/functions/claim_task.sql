@@ -2,7 +2,7 @@
 create function tasker.claim_task(by_worker uuid, of_task uuid, handlers int[], wanted int, lease interval,
   out l_tasks uuid[], out l_steps int[], out next_at timestamptz)
 language plpgsql as $$
-declare now_ timestamptz := tasker.clock();
+declare now_ timestamptz := tasker.clock(); places tid[];
 begin
   perform pg_advisory_xact_lock(x.id) from (
     select distinct hashtextextended(r.limit_key, 7461) as id from tasker.ready_steps r
@@ -18,11 +18,11 @@ begin
       or d.place <= n.concurrency_limit - (select count(*) from tasker.leases l where l.limit_key = d.limit_key and l.limit_key <> '')
     order by d.lane, d.queue_at, d.step_number limit wanted),
   candidates as materialized (
-    select r.task_id, r.step_number from tasker.ready_steps r join heads h on h.step_number = r.step_number
+    select r.ctid from tasker.ready_steps r join heads h on h.step_number = r.step_number
     where r.task_id = of_task for update of r skip locked)
-  select array_agg(c.task_id), array_agg(c.step_number) into l_tasks, l_steps from candidates c;
-  if l_tasks is not null then
-    select x.l_tasks, x.l_steps into l_tasks, l_steps from tasker.take(by_worker, l_tasks, l_steps, lease) x;
+  select array_agg(c.ctid) into places from candidates c;
+  if places is not null then
+    select x.l_tasks, x.l_steps into l_tasks, l_steps from tasker.take(by_worker, places, lease) x;
   end if;
   select min(r.queue_at) into next_at from tasker.ready_steps r where r.task_id = of_task and r.handler_id = any(handlers) and r.queue_at > now_;
 end $$;

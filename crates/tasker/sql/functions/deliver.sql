@@ -13,16 +13,18 @@ language sql stable as $$
       r.results,
       sum(octet_length(r.results)) over (order by l.task_id, l.step_number) as so_far
     from unnest(l_tasks, l_steps) c(task_id, step_number)
-    join tasker.leases l on l.task_id = c.task_id and l.step_number = c.step_number
-    join tasker.named_tasks_named_steps n on n.named_task_id = l.named_task_id and n.step_number = l.step_number
-    join tasker.task_payloads p on p.task_id = l.task_id
+    cross join lateral (select * from tasker.leases l where l.task_id = c.task_id and l.step_number = c.step_number offset 0) l
+    cross join lateral (
+      select n.retry_limit, n.needs from tasker.named_tasks_named_steps n
+      where n.named_task_id = l.named_task_id and n.step_number = l.step_number offset 0) n
+    cross join lateral (select p.context from tasker.task_payloads p where p.task_id = l.task_id offset 0) p
     cross join lateral (
       select h.* from tasker.workflow_step_transitions h
       where h.task_id = l.task_id and h.step_number = l.step_number order by h.number desc limit 1) h
     cross join lateral (
       select case when n.needs = '{}' then '{}' else (
         select coalesce(json_object_agg(r.step_number, r.result), '{}')::text from tasker.step_results r
-        where r.task_id = l.task_id and r.step_number = any(n.needs)) end as results) r
+        where r.task_id = l.task_id and r.step_number = any(n.needs)) end as results offset 0) r
   ) x
 $$;
 

@@ -5,8 +5,8 @@ create function tasker.exchange(
   by_worker uuid,
   s_tasks uuid[], s_steps int[], s_claims uuid[], outcomes text[], payloads text[],
   error_kinds text[], retryables boolean[], delays double precision[], instants timestamptz[],
-  handlers int[], lanes smallint[], positions timestamptz[], keys text[], capacity int, lease interval, only_task uuid default null)
-returns table (answers text[], next_positions timestamptz[], next_keys text[], next_in interval, left_over boolean,
+  handlers int[], lanes smallint[], positions timestamptz[], keys text[], capacity int, lease interval, only_task uuid default null, reap_from timestamptz default null)
+returns table (answers text[], next_positions timestamptz[], next_keys text[], next_in interval, left_over boolean, next_reap_from timestamptz,
   task_id uuid, step_number int, named_task_id int, attempt int, claim_id uuid, retry_limit int, generation int, timer timestamptz,
   context text, input text, results text)
 language plpgsql
@@ -19,6 +19,11 @@ declare
   left_over_ boolean := false; next_at_ timestamptz; more_tasks uuid[]; more_steps int[];
 begin
   perform tasker.require_read_committed();
+
+  -- an idle worker reaps in the same call; one that settles holds locks, under which reaping could deadlock
+  if reap_from is not null and cardinality(s_tasks) = 0 then
+    select x.next_position into next_reap_from from tasker.reap(100, reap_from, by_worker) x;
+  end if;
 
   if cardinality(s_tasks) > 0 then
     select bool_or(k.state = 'pending') into begins from (
@@ -39,7 +44,7 @@ begin
           select v.*, v.ready_for_execution and v.limit_key = '' and v.handler_id = any(handlers) as leasable
           from unnest(c_tasks, c_steps) c(task_id, step_number)
           cross join lateral (
-            select * from tasker.step_readiness_statuses v where v.task_id = c.task_id and v.step_number = c.step_number) v
+            select * from tasker.step_readiness_statuses v where v.task_id = c.task_id and v.step_number = c.step_number offset 0) v
           where coalesce(v.blocking_reason in ('waiting_for_retry', 'scheduled_for_later', 'concurrency_limit_reached'), true)) v),
       queued as (
         insert into tasker.ready_steps (handler_id, lane, limit_key, queue_at, task_id, step_number, attempt, named_task_id)
@@ -87,9 +92,9 @@ begin
   next_in := next_at_ - tasker.clock(); answers := answers_; left_over := left_over_;
   return next;
   if l_tasks is not null then
-    return query select null::text[], null::timestamptz[], null::text[], null::interval, null::boolean, d.* from tasker.deliver(l_tasks, l_steps) d;
+    return query select null::text[], null::timestamptz[], null::text[], null::interval, null::boolean, null::timestamptz, d.* from tasker.deliver(l_tasks, l_steps) d;
   end if;
 end $$;
 
-comment on function tasker.exchange(uuid, uuid[], int[], uuid[], text[], text[], text[], boolean[], double precision[], timestamptz[], int[], smallint[], timestamptz[], text[], int, interval, uuid)
+comment on function tasker.exchange(uuid, uuid[], int[], uuid[], text[], text[], text[], boolean[], double precision[], timestamptz[], int[], smallint[], timestamptz[], text[], int, interval, uuid, timestamptz)
   is 'A worker''s one call: settle what is finished, release children, finish tasks, claim what may start.';

@@ -3,42 +3,59 @@
 -- put to the view.
 create function tasker.satisfy(s_tasks uuid[], s_steps int[], now_ timestamptz, finish_number bigint, out c_tasks uuid[], out c_steps int[])
 language plpgsql as $$
+declare l_tasks uuid[]; l_counts int[]; ended uuid[]; p_tasks uuid[]; p_steps int[]; p_named int[];
 begin
-  with s as materialized (
-    select u.task_id, u.step_number, k.named_task_id, n.child_count
+  with s as (
+    select u.task_id, u.step_number, n.named_task_id, n.child_count
     from unnest(s_tasks, s_steps) u(task_id, step_number)
-    join tasker.tasks k on k.task_id = u.task_id
-    join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id and n.step_number = u.step_number),
-  leaves as (select s.task_id, count(*)::int as satisfied from s where s.child_count = 0 group by 1),
-  k as materialized (
-    update tasker.tasks k set
-      open_leaves = k.open_leaves - x.satisfied,
-      state = case when k.open_leaves = x.satisfied then 'complete' else k.state end,
-      finished_at = case when k.open_leaves = x.satisfied then now_ end
-    from leaves x where k.task_id = x.task_id
-    returning k.task_id, k.state, k.paused, k.deadline, k.unique_key),
-  finished as (
-    insert into tasker.task_transitions (task_id, number, to_state, paused, verb, at)
-    select k.task_id, finish_number, 'complete', k.paused, 'finish', now_ from k where k.state = 'complete'),
-  deadlines as (
-    delete from tasker.task_deadlines d using k where d.task_id = k.task_id and k.state = 'complete' and k.deadline is not null),
-  unique_keys as (
-    delete from tasker.unique_live_keys u using k where u.task_id = k.task_id and k.state = 'complete' and k.unique_key is not null),
-  children as materialized (
-    select s.task_id, e.to_step as step_number, c.parent_count, count(*)::int as satisfied
-    from s
-    join tasker.named_task_edges e on e.named_task_id = s.named_task_id and e.from_step = s.step_number
-    join tasker.named_tasks_named_steps c on c.named_task_id = e.named_task_id and c.step_number = e.to_step
-    where s.child_count > 0
-    group by 1, 2, 3),
-  joins as materialized (
-    insert into tasker.join_counts as j (task_id, step_number, satisfied)
-    select c.task_id, c.step_number, c.satisfied from children c where c.parent_count > 1
-    on conflict (task_id, step_number) do update set satisfied = j.satisfied + excluded.satisfied
-    returning j.task_id, j.step_number, j.satisfied)
-  select array_agg(c.task_id), array_agg(c.step_number) into c_tasks, c_steps
-  from children c left join joins j on j.task_id = c.task_id and j.step_number = c.step_number
-  where c.parent_count = 1 or j.satisfied = c.parent_count;
+    cross join lateral (select k.named_task_id from tasker.tasks k where k.task_id = u.task_id offset 0) k
+    cross join lateral (
+      select n.named_task_id, n.child_count from tasker.named_tasks_named_steps n
+      where n.named_task_id = k.named_task_id and n.step_number = u.step_number offset 0) n),
+  leaves as (select s.task_id, count(*)::int as n from s where s.child_count = 0 group by 1)
+  select (select array_agg(l.task_id) from leaves l), (select array_agg(l.n) from leaves l),
+    array_agg(s.task_id) filter (where s.child_count > 0), array_agg(s.step_number) filter (where s.child_count > 0),
+    array_agg(s.named_task_id) filter (where s.child_count > 0)
+  into l_tasks, l_counts, p_tasks, p_steps, p_named from s;
+
+  if l_tasks is not null then
+    with k as (
+      update tasker.tasks k set
+        open_leaves = k.open_leaves - l_counts[array_position(l_tasks, k.task_id)],
+        state = case when k.open_leaves = l_counts[array_position(l_tasks, k.task_id)] then 'complete' else k.state end,
+        finished_at = case when k.open_leaves = l_counts[array_position(l_tasks, k.task_id)] then now_ end
+      where k.task_id = any(l_tasks)
+      returning k.task_id, k.state, k.paused, k.deadline, k.unique_key),
+    finished as (
+      insert into tasker.task_transitions (task_id, number, to_state, paused, verb, at)
+      select k.task_id, finish_number, 'complete', k.paused, 'finish', now_ from k where k.state = 'complete')
+    select array_agg(k.task_id) filter (where k.state = 'complete' and (k.deadline is not null or k.unique_key is not null)) into ended from k;
+    if ended is not null then
+      delete from tasker.task_deadlines d where d.task_id = any(ended);
+      delete from tasker.unique_live_keys u where u.task_id = any(ended);
+    end if;
+  end if;
+
+  if p_tasks is not null then
+    with children as materialized (
+      select s.task_id, e.to_step as step_number, e.parent_count, count(*)::int as satisfied
+      from unnest(p_tasks, p_steps, p_named) s(task_id, step_number, named_task_id)
+      cross join lateral (
+        select e.to_step, c.parent_count from tasker.named_task_edges e
+        cross join lateral (
+          select c.parent_count from tasker.named_tasks_named_steps c
+          where c.named_task_id = e.named_task_id and c.step_number = e.to_step offset 0) c
+        where e.named_task_id = s.named_task_id and e.from_step = s.step_number offset 0) e
+      group by 1, 2, 3),
+    joins as materialized (
+      insert into tasker.join_counts as j (task_id, step_number, satisfied)
+      select c.task_id, c.step_number, c.satisfied from children c where c.parent_count > 1
+      on conflict (task_id, step_number) do update set satisfied = j.satisfied + excluded.satisfied
+      returning j.task_id, j.step_number, j.satisfied)
+    select array_agg(c.task_id), array_agg(c.step_number) into c_tasks, c_steps
+    from children c left join joins j on j.task_id = c.task_id and j.step_number = c.step_number
+    where c.parent_count = 1 or j.satisfied = c.parent_count;
+  end if;
 end $$;
 
 comment on function tasker.satisfy(uuid[], int[], timestamptz, bigint) is 'Records what follows from satisfied steps; gives the children that may have become ready.';

@@ -13,33 +13,31 @@ declare
   finish_number bigint := nextval('tasker.transition_numbers');
   done_tasks uuid[]; done_steps int[]; again_tasks uuid[]; again_steps int[];
 begin
-  with u as materialized (
-    select * from unnest(s_tasks, s_steps, s_claims, outcomes, payloads, error_kinds, retryables, delays, instants)
-      u(task_id, step_number, claim_id, outcome, payload, error_kind, retryable, delay, instant)),
-  d as materialized (
-    delete from tasker.leases l using u
-    where l.task_id = u.task_id and l.step_number = u.step_number and l.claim_id = u.claim_id
-      and (expired_by is null or l.lease_expires_at < expired_by)
-    returning l.named_task_id, l.attempt, l.worker_id, u.*),
+  -- no join: one probe of the index a task, whatever the planner believes of a table that is empty at times
+  with d as materialized (
+    delete from tasker.leases l
+    where l.task_id = any(s_tasks) and l.claim_id = any(s_claims) and (expired_by is null or l.lease_expires_at < expired_by)
+    returning l.*, array_position(s_claims, l.claim_id) as i),
   h as materialized (
     select d.*, n.base_retry_delay, n.max_retry_delay,
       h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at,
       coalesce(h.retry_limit, n.retry_limit) as limit_now,
-      least(greatest(d.delay, 0), 86400) as asked_delay,
-      coalesce(d.retryable, n.retryable) as may_retry,
+      least(greatest(delays[d.i], 0), 86400) as asked_delay,
+      coalesce(retryables[d.i], n.retryable) as may_retry,
       -- a node that may run only once is not given back
-      case when d.outcome = 'release' and n.retry_limit = 1 then 'lost' else d.outcome end as ended
+      case when outcomes[d.i] = 'release' and n.retry_limit = 1 then 'lost' else outcomes[d.i] end as ended
     from d
-    join tasker.named_tasks_named_steps n on n.named_task_id = d.named_task_id and n.step_number = d.step_number
+    cross join lateral (
+      select n.* from tasker.named_tasks_named_steps n where n.named_task_id = d.named_task_id and n.step_number = d.step_number offset 0) n
     cross join lateral (
       select h.* from tasker.workflow_step_transitions h
       where h.task_id = d.task_id and h.step_number = d.step_number order by h.number desc limit 1) h),
   results as (
     insert into tasker.step_results (task_id, step_number, result)
-    select h.task_id, h.step_number, h.payload::json from h where h.ended in ('complete', 'skip')),
+    select h.task_id, h.step_number, payloads[h.i]::json from h where h.ended in ('complete', 'skip')),
   errors as (
     insert into tasker.step_errors (task_id, step_number, number, error)
-    select h.task_id, h.step_number, settle_number, coalesce(h.payload, '') from h where h.ended = 'fail'),
+    select h.task_id, h.step_number, settle_number, coalesce(payloads[h.i], '') from h where h.ended = 'fail'),
   moved as materialized (
     insert into tasker.workflow_step_transitions (task_id, step_number, number, to_state, verb, at, attempt, claim_id, worker_id,
       next_retry_at, retryable, error_kind, backoff_request_seconds, retry_limit, attempts_before, generation, timer,
@@ -50,16 +48,16 @@ begin
       case when h.ended in ('wait', 'release') then h.attempt - 1 else h.attempt end,
       h.claim_id, h.worker_id,
       case
-        when h.ended = 'wait' then h.instant
+        when h.ended = 'wait' then instants[h.i]
         when h.ended = 'release' then now_
         when h.ended in ('fail', 'lost') and h.may_retry and h.attempt < h.limit_now then
           now_ + make_interval(secs => coalesce(h.asked_delay, tasker.backoff(h.base_retry_delay, h.max_retry_delay, h.attempt - coalesce(h.attempts_before, 0))))
       end,
       h.ended not in ('fail', 'lost') or h.may_retry,
-      case h.ended when 'fail' then coalesce(h.error_kind, 'handler_error') when 'lost' then 'released' end,
+      case h.ended when 'fail' then coalesce(error_kinds[h.i], 'handler_error') when 'lost' then 'released' end,
       case when h.ended = 'fail' then h.asked_delay end,
       h.retry_limit, h.attempts_before, h.generation,
-      case when h.ended = 'wait' then h.instant else h.timer end,
+      case when h.ended = 'wait' then instants[h.i] else h.timer end,
       case when h.ended in ('fail', 'lost') then now_ else h.last_failure_at end,
       h.last_attempted_at
     from h

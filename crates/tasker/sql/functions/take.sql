@@ -1,13 +1,11 @@
--- The claim is the deletion of ready rows, which the caller has locked with skip locked; a lease and a transition each
--- follow from it. A lease that is there already is a divergence: the ready row is gone, and the batch goes on.
-create function tasker.take(by_worker uuid, t_tasks uuid[], t_steps int[], lease interval, out l_tasks uuid[], out l_steps int[])
+-- The claim is the deletion of ready rows, which the caller has locked with skip locked, so that their places (ctid) stand
+-- still; a lease and a transition each follow from it. A lease that is there already is a divergence: the ready row is gone, and the batch goes on.
+create function tasker.take(by_worker uuid, places tid[], lease interval, out l_tasks uuid[], out l_steps int[])
 language plpgsql as $$
 declare now_ timestamptz := tasker.clock(); number_ bigint := nextval('tasker.transition_numbers');
 begin
   with taken as (
-    delete from tasker.ready_steps r using unnest(t_tasks, t_steps) t(task_id, step_number)
-    where r.task_id = t.task_id and r.step_number = t.step_number
-    returning r.*),
+    delete from tasker.ready_steps r where r.ctid = any(places) returning r.*),
   leased as materialized (
     insert into tasker.leases (task_id, step_number, named_task_id, attempt, claim_id, worker_id, lease_expires_at, limit_key)
     select t.task_id, t.step_number, t.named_task_id, t.attempt, gen_random_uuid(), by_worker, now_ + lease, t.limit_key from taken t
@@ -25,4 +23,4 @@ begin
   select array_agg(l.task_id), array_agg(l.step_number) into l_tasks, l_steps from leased l;
 end $$;
 
-comment on function tasker.take(uuid, uuid[], int[], interval) is 'Turns locked ready rows into leases.';
+comment on function tasker.take(uuid, tid[], interval) is 'Turns locked ready rows into leases.';

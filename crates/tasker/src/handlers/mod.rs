@@ -2,6 +2,7 @@
 
 mod arguments;
 mod command;
+mod function;
 mod render;
 mod sleep;
 #[cfg(test)]
@@ -24,8 +25,14 @@ use serde_json::{Value, value::RawValue};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{json, template::Scope};
-pub use arguments::{Argument, BUILT_IN, Kind, arguments, raw_keys};
+pub use self::{
+    arguments::{Argument, BUILT_IN, Kind, arguments, raw_keys},
+    function::{Context, function},
+};
+use crate::{
+    json,
+    template::{Scope, TemplateError},
+};
 
 /// Runs attempts of steps. One value serves any number of attempts at once.
 pub trait Handler: Send + Sync + 'static {
@@ -91,21 +98,17 @@ impl Outcome {
     /// Done, with this value as the result.
     ///
     /// # Errors
-    /// `result_too_large` (above 1 MiB) or `result_not_storable` (what [`json::check`] refuses); no retry mends them.
+    /// `result_not_storable`, which no retry will mend: what [`json::check`] refuses.
     pub fn complete<T: Serialize + ?Sized>(result: &T) -> Result<Outcome, StepError> {
         json::encode(result).map(Outcome::Complete).map_err(|invalid| {
-            let kind = match invalid {
-                json::Invalid::TooLarge { .. } => "result_too_large",
-                _ => "result_not_storable",
-            };
-            StepError::fatal(format!("the result cannot be stored: {invalid}")).kind(kind)
+            StepError::fatal(format!("its result cannot be stored: {invalid}")).kind("result_not_storable")
         })
     }
 }
 
-/// Why an attempt failed.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
+/// Why an attempt failed. Any error turns into one (`?`): tried again as the retry policy says. Like `anyhow::Error` it is no
+/// `std::error::Error` itself, so that this holds.
+#[derive(Clone, Debug)]
 pub struct StepError {
     /// For people; cleaned and cut to 64 KiB when it is stored.
     pub message: String,
@@ -115,6 +118,29 @@ pub struct StepError {
     pub retryable: Option<bool>,
     /// A delay that the far side asked for, at most 24 h; it replaces the backoff.
     pub retry_after: Option<Duration>,
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for StepError {
+    fn from(error: E) -> Self {
+        let any: &dyn std::any::Any = &error;
+        if any.is::<TemplateError>() {
+            return StepError::fatal(error.to_string()).kind("template_error");
+        }
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            cause = error.source();
+        }
+        StepError::new(message)
+    }
 }
 
 impl StepError {

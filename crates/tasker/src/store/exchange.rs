@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Row, postgres::PgRow, postgres::types::PgInterval};
+use sqlx::{PgConnection, Row, postgres::PgRow, postgres::types::PgInterval};
 use uuid::Uuid;
 
 use super::Store;
@@ -136,15 +136,18 @@ pub struct Exchanged {
 
 impl Store {
     /// Settles, releases children, finishes tasks, claims: one call, one transaction, one round trip.
-    /// `positions` are moved on. `only_task`: claim in this task alone.
-    pub async fn exchange(
-        &self,
+    /// `positions` are moved on. `only_task`: claim in this task alone. `reap_from`: reap first, in the same call, and move
+    /// this position on; only without settlements.
+    #[expect(clippy::too_many_arguments, reason = "one call of the engine, made in one place")]
+    pub(crate) async fn exchange(
+        connection: &mut PgConnection,
         worker_id: Uuid,
         settlements: &[Settlement],
         positions: &mut [Position],
         capacity: usize,
         lease: Duration,
         only_task: Option<Uuid>,
+        mut reap_from: Option<&mut DateTime<Utc>>,
     ) -> Result<Exchanged, Error> {
         let columns = Columns::of(settlements);
         let handlers: Vec<i32> = positions.iter().map(|p| p.handler_id).collect();
@@ -152,9 +155,9 @@ impl Store {
         let from: Vec<DateTime<Utc>> = positions.iter().map(|p| p.from.unwrap_or(DateTime::UNIX_EPOCH)).collect();
         let keys: Vec<&str> = positions.iter().map(|p| p.after_key.as_str()).collect();
         let rows = sqlx::query(
-            "select answers, next_positions, next_keys, next_in, left_over, task_id, step_number, named_task_id, attempt, claim_id,
+            "select answers, next_positions, next_keys, next_in, left_over, next_reap_from, task_id, step_number, named_task_id, attempt, claim_id,
                retry_limit, generation, timer, context, input, results
-             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         )
         .bind(worker_id)
         .bind(&columns.tasks)
@@ -173,12 +176,16 @@ impl Store {
         .bind(i32::try_from(capacity).unwrap_or(i32::MAX))
         .bind(interval(lease))
         .bind(only_task)
-        .fetch_all(&self.pool)
+        .bind(reap_from.as_deref())
+        .fetch_all(connection)
         .await?;
         let mut reply = Exchanged::default();
         for row in rows {
             if let Some(left_over) = row.try_get::<Option<bool>, _>("left_over")? {
                 reply.left_over = left_over;
+                if let (Some(from), Some(next)) = (reap_from.as_deref_mut(), row.try_get("next_reap_from")?) {
+                    *from = next;
+                }
                 reply.answers = row
                     .try_get::<Option<Vec<String>>, _>("answers")?
                     .unwrap_or_default()
@@ -204,8 +211,8 @@ impl Store {
     }
 
     /// Leases under this worker's id that it does not know of: the reply to the call that made them was lost.
-    pub async fn adopt(&self, worker_id: Uuid, known: &[Uuid]) -> Result<Vec<Claimed>, Error> {
-        let rows = sqlx::query("select * from tasker.adopt($1, $2)").bind(worker_id).bind(known).fetch_all(&self.pool).await?;
+    pub(crate) async fn adopt(connection: &mut PgConnection, worker_id: Uuid, known: &[Uuid]) -> Result<Vec<Claimed>, Error> {
+        let rows = sqlx::query("select * from tasker.adopt($1, $2)").bind(worker_id).bind(known).fetch_all(connection).await?;
         rows.iter().map(claimed).collect()
     }
 
@@ -256,12 +263,12 @@ impl Store {
 
     /// Turns at most so many expired leases into failed attempts, acts on as many passed deadlines, and moves the
     /// position on. Gives how many of each.
-    pub async fn reap(&self, at_most: i32, from: &mut DateTime<Utc>, worker_id: Option<Uuid>) -> Result<(i32, i32), Error> {
+    pub(crate) async fn reap(connection: &mut PgConnection, at_most: i32, from: &mut DateTime<Utc>, worker_id: Option<Uuid>) -> Result<(i32, i32), Error> {
         let row = sqlx::query("select reaped, overdue, next_position from tasker.reap($1, $2, $3)")
             .bind(at_most)
             .bind(*from)
             .bind(worker_id)
-            .fetch_one(&self.pool)
+            .fetch_one(connection)
             .await?;
         *from = row.try_get("next_position")?;
         Ok((row.try_get("reaped")?, row.try_get("overdue")?))
@@ -282,7 +289,7 @@ impl Store {
     pub async fn end_all_leases(&self) -> Result<(), Error> {
         sqlx::query("update tasker.leases set lease_expires_at = tasker.clock() - interval '1 second'").execute(&self.pool).await?;
         let mut from = DateTime::UNIX_EPOCH;
-        while self.reap(1000, &mut from, None).await?.0 > 0 {}
+        while Store::reap(&mut *self.pool.acquire().await?, 1000, &mut from, None).await?.0 > 0 {}
         Ok(())
     }
 

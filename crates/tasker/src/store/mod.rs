@@ -3,6 +3,7 @@
 //! A verb is one function call; what it means is in its file under `sql/functions/`.
 
 mod exchange;
+mod line;
 mod schema;
 mod tasks;
 mod workflows;
@@ -13,11 +14,14 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use uuid::Uuid;
 
+pub(crate) use line::Line;
 pub use exchange::{Answer, Beat, Claimed, Exchanged, Position, Released, Settlement, Verdict};
 pub use schema::{MigrationReport, SCHEMA_VERSION};
-pub use tasks::{Submission, Submitted, TaskListItem};
-pub(crate) use workflows::{LoadedNode, LoadedWorkflow};
+pub(crate) use tasks::submit;
+pub use tasks::{ByHand, Submission, Submitted, TaskListItem};
+pub(crate) use workflows::{LoadedWorkflow, input_schema};
 
 use crate::Error;
 
@@ -25,8 +29,10 @@ use crate::Error;
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(crate) pool: PgPool,
-    pub(crate) single: bool,
-    pub(crate) listen_options: Option<PgConnectOptions>,
+    /// How to reach the server; `None`: the embedded database, with its one connection.
+    pub(crate) server: Option<PgConnectOptions>,
+    /// Who sends wake-ups: a listener knows its own process's, which it has had already.
+    pub(crate) process_id: Uuid,
 }
 
 impl Store {
@@ -41,7 +47,7 @@ impl Store {
             .max_lifetime(None)
             .connect_with(options.clone())
             .await?;
-        Ok(Store { pool, single, listen_options: (!single).then_some(options) })
+        Ok(Store { pool, server: (!single).then_some(options), process_id: Uuid::new_v4() })
     }
 
     /// The pool, for an application that shares it.
@@ -49,15 +55,20 @@ impl Store {
         &self.pool
     }
 
+    /// Whether there is one connection only: the embedded database's.
+    pub fn is_single(&self) -> bool {
+        self.server.is_none()
+    }
+
     /// Tells sleeping workers in other processes to look for work now; to be called after the commit.
     pub async fn wake(&self) -> Result<(), Error> {
-        sqlx::query("select tasker.wake()").execute(&self.pool).await?;
+        sqlx::query("select tasker.wake($1)").bind(self.process_id.to_string()).execute(&self.pool).await?;
         Ok(())
     }
 
     /// Where to LISTEN for wake-ups; `None` on the embedded database, whose wake-ups stay in the process.
     pub(crate) async fn listener(&self) -> Result<Option<sqlx::postgres::PgListener>, Error> {
-        let Some(options) = &self.listen_options else { return Ok(None) };
+        let Some(options) = &self.server else { return Ok(None) };
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(5))
@@ -68,4 +79,9 @@ impl Store {
         listener.listen("tasker_wake").await?;
         Ok(Some(listener))
     }
+}
+
+/// Asks a listener's own session whether it still listens.
+pub(crate) async fn listens(listener: &mut sqlx::postgres::PgListener) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from pg_listening_channels() c where c = 'tasker_wake')").fetch_one(listener).await
 }

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use sqlx::Row;
 
 use super::Store;
-use crate::{Error, workflow::{Definition, Priority}};
+use crate::{Error, workflow::{Definition, InputSchema, Priority}};
 
 /// A version's nodes, by step number.
 #[derive(Debug)]
 pub(crate) struct LoadedWorkflow {
     pub nodes: Vec<LoadedNode>,
-    pub definition: Value,
+    pub input: Option<InputSchema>,
 }
 
 /// What a worker needs to know of a node.
@@ -32,7 +32,6 @@ impl Store {
         let steps = &definition.steps;
         let column_i32 = |f: &dyn Fn(usize) -> u32| (0..steps.len()).map(|i| f(i) as i32).collect::<Vec<i32>>();
         let seconds = |f: &dyn Fn(usize) -> Duration| (0..steps.len()).map(|i| f(i).as_secs_f64()).collect::<Vec<f64>>();
-        let document = definition.to_json();
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for (child, node) in steps.iter().enumerate() {
             for parent in &node.parents {
@@ -41,12 +40,12 @@ impl Store {
             }
         }
         Ok(sqlx::query_scalar(
-            "select tasker.register_workflow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)",
+            "select tasker.register_workflow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::json, $16::json, $17, $18, $19, $20, $21, $22, $23)",
         )
         .bind(&definition.namespace)
         .bind(&definition.name)
         .bind(&definition.version)
-        .bind(document.to_string())
+        .bind(json!(definition).to_string())
         .bind(definition.content_hash())
         .bind(steps.iter().map(|n| n.name.as_str()).collect::<Vec<_>>())
         .bind(steps.iter().map(|n| n.handler.as_str()).collect::<Vec<_>>())
@@ -57,8 +56,8 @@ impl Store {
         .bind(steps.iter().map(|n| n.timeout.map(|t| t.as_secs_f64())).collect::<Vec<_>>())
         .bind(steps.iter().map(|n| lane(n.priority)).collect::<Vec<_>>())
         .bind(steps.iter().map(|n| n.concurrency.as_ref().map(|c| c.limit as i32)).collect::<Vec<_>>())
-        .bind(json!(steps.iter().map(|n| n.concurrency.as_ref().map(|c| &c.key)).map(|k| json!(k)).collect::<Vec<_>>()))
-        .bind(json!(steps.iter().map(|n| &n.needs).collect::<Vec<_>>()))
+        .bind(json!(steps.iter().map(|n| n.concurrency.as_ref().map(|c| &c.key)).collect::<Vec<_>>()).to_string())
+        .bind(json!(steps.iter().map(|n| &n.needs).collect::<Vec<_>>()).to_string())
         .bind(column_i32(&|i| steps[i].parents.len() as u32))
         .bind(column_i32(&|i| levels[i].child_count))
         .bind(column_i32(&|i| levels[i].min_depth_from_root))
@@ -119,7 +118,8 @@ impl Store {
                 })
             })
             .collect::<Result<_, sqlx::Error>>()?;
-        Ok(LoadedWorkflow { nodes, definition })
+        let input = input_schema(named_task_id, &definition)?;
+        Ok(LoadedWorkflow { nodes, input })
     }
 }
 
@@ -129,5 +129,15 @@ pub(crate) fn lane(priority: Priority) -> i16 {
         Priority::High => 0,
         Priority::Normal => 1,
         Priority::Low => 2,
+    }
+}
+
+/// The schema in a stored definition.
+pub(crate) fn input_schema(named_task_id: i32, definition: &Value) -> Result<Option<InputSchema>, Error> {
+    match &definition["input"] {
+        Value::Null => Ok(None),
+        schema => InputSchema::compile(schema)
+            .map(Some)
+            .map_err(|message| Error::Json { what: format!("workflow {named_task_id}"), message }),
     }
 }

@@ -1,0 +1,160 @@
+//! One attempt: render the arguments, run the handler under its timeout, turn whatever comes of it into a verdict.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Error,
+    handlers::{self, Attempt, Handler, Outcome, StepError},
+    json,
+    store::{Claimed, LoadedWorkflow, Store, Verdict},
+    template::{self, Scope},
+};
+
+/// How long a handler that was told to stop may take to do so before its future is dropped.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs a claimed step to its verdict; `None`: it was told to stop, and nothing is to be recorded.
+pub(super) async fn run(
+    store: Store,
+    workflow: Arc<LoadedWorkflow>,
+    handler: Arc<dyn Handler>,
+    claimed: Claimed,
+    cancellation: CancellationToken,
+) -> Option<Verdict> {
+    let node = &workflow.nodes[claimed.step_number as usize];
+    let attempt = match prepare(&store, &workflow, claimed, cancellation.child_token()).await {
+        Ok(attempt) => attempt,
+        Err(Prepare::Step(error)) => return Some(failure(error)),
+        // the database went away: the lease runs out, or the next attempt fetches the results
+        Err(Prepare::Database(error)) => {
+            return Some(failure(StepError::new(format!("the results that it needs could not be fetched: {error}")).kind("database")));
+        }
+    };
+    let stop = attempt.cancellation.clone();
+    // dropping this on a timeout or a stop drops the handler's future, and what it guards dies with it
+    let handler = AssertUnwindSafe(async move { handler.run(attempt).await });
+    let mut running = std::pin::pin!(caught(handler));
+    let timeout = async {
+        match node.timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = &mut running => Some(verdict(ended)),
+        () = cancellation.cancelled() => {
+            let _ = tokio::time::timeout(STOP_GRACE, &mut running).await;
+            None
+        }
+        () = timeout => {
+            stop.cancel();
+            let _ = tokio::time::timeout(STOP_GRACE, &mut running).await;
+            let timeout = node.timeout.unwrap_or_default();
+            Some(failure(StepError::new(format!("it did not end within its timeout of {}", crate::duration::format(timeout))).kind("timeout")))
+        }
+    }
+}
+
+enum Prepare {
+    Step(StepError),
+    Database(Error),
+}
+
+async fn prepare(store: &Store, workflow: &LoadedWorkflow, claimed: Claimed, cancellation: CancellationToken) -> Result<Attempt, Prepare> {
+    let node = &workflow.nodes[claimed.step_number as usize];
+    let results = match claimed.results {
+        Some(results) => results,
+        None => store.results(claimed.task_id, &node.needs).await.map_err(Prepare::Database)?,
+    };
+    let stored = |what: &str, e: serde_json::Error| {
+        Prepare::Step(StepError::fatal(format!("{what} cannot be read back: {e}")).kind("not_readable"))
+    };
+    let by_number: BTreeMap<u32, Box<RawValue>> = serde_json::from_str(&results).map_err(|e| stored("a result", e))?;
+    let by_name: BTreeMap<String, Box<RawValue>> = by_number
+        .into_iter()
+        .filter_map(|(number, result)| Some((workflow.nodes.get(number as usize)?.name.to_string(), result)))
+        .collect();
+    let results = Arc::new(by_name);
+    let mut input: Arc<RawValue> = RawValue::from_string(claimed.context).map_err(|e| stored("the input", e))?.into();
+    if let Some(schema) = &workflow.input {
+        // the doors in Rust have checked it already; a task that came by SQL is checked here
+        let invalid = |problems: Vec<String>| Prepare::Step(StepError::fatal(problems.join("; ")).kind("input_invalid"));
+        let value = serde_json::from_str(input.get()).map_err(|e| stored("the input", e))?;
+        let complete = schema.complete(&value).map_err(invalid)?;
+        input = json::encode(&complete).map_err(|e| invalid(vec![e.to_string()]))?.into();
+    }
+    let with = match claimed.input {
+        Some(edited) => serde_json::from_str(&edited).map_err(|e| stored("the edited input", e))?,
+        None => {
+            let scope = Scope::new(input.clone(), results.clone());
+            template::render(&node.with, handlers::raw_keys(&node.handler), &scope).map_err(|e| Prepare::Step(e.into()))?
+        }
+    };
+    Ok(Attempt {
+        task_id: claimed.task_id,
+        workflow_step_id: crate::step_id(claimed.task_id, claimed.step_number),
+        step_name: node.name.clone(),
+        number: claimed.attempt as u32,
+        retry_limit: claimed.retry_limit as u32,
+        generation: claimed.generation as u32,
+        timer: claimed.timer,
+        with,
+        input,
+        results,
+        cancellation,
+    })
+}
+
+/// What a handler's end says, or a panic's message.
+fn verdict(ended: Result<Result<Outcome, StepError>, String>) -> Verdict {
+    let storable = |result: Box<RawValue>| match json::check(result.get()) {
+        Ok(_) => Ok(String::from(Box::<str>::from(result))),
+        Err(e) => Err(failure(StepError::fatal(format!("its result cannot be stored: {e}")).kind("result_not_storable"))),
+    };
+    match ended {
+        Ok(Ok(Outcome::Complete(result))) => storable(result).map_or_else(|failed| failed, Verdict::Complete),
+        Ok(Ok(Outcome::Skip(result))) => storable(result).map_or_else(|failed| failed, Verdict::Skip),
+        Ok(Ok(Outcome::WaitUntil(at))) => Verdict::Wait(at),
+        Ok(Err(error)) => failure(error),
+        Err(panic) => failure(StepError::new(format!("the handler panicked: {panic}")).kind("panic")),
+    }
+}
+
+/// A failed attempt, its message cleaned so that it is never lost.
+pub(super) fn failure(error: StepError) -> Verdict {
+    Verdict::Fail {
+        error: json::clean(&error.message, json::MAX_MESSAGE_BYTES),
+        kind: json::clean(&error.kind, 64),
+        retryable: error.retryable,
+        delay: error.retry_after.map(|d| d.as_secs_f64()),
+    }
+}
+
+/// Runs a future; a panic in it is an error with the panic's message.
+fn caught<F: Future>(future: AssertUnwindSafe<F>) -> impl Future<Output = Result<F::Output, String>> {
+    let mut future = Box::pin(future.0);
+    std::future::poll_fn(move |cx| {
+        let poll = std::panic::catch_unwind(AssertUnwindSafe(|| Pin::as_mut(&mut future).poll(cx)));
+        match poll {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(panic
+                .downcast_ref::<&str>()
+                .map(|s| s.to_string())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "(no message)".into()))),
+        }
+    })
+}

@@ -1,0 +1,58 @@
+//! One task to its end: the loop that asks the task's execution context what to do, when an exchange has given nothing.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Observer, Settings, runner::Runner};
+use crate::{Error, context::TaskExecutionContext, handlers::Handler, store::Store};
+
+/// How a driven task stands when the driver leaves it.
+#[derive(Clone, Debug)]
+pub enum Driven {
+    /// Nothing more can be done without a person: it has ended, it is blocked, or it is paused. The context says which.
+    Rests(Box<TaskExecutionContext>),
+    /// The caller's token was cancelled; what ran was given back.
+    Interrupted,
+}
+
+pub(crate) async fn drive(
+    store: Store,
+    handlers: BTreeMap<String, Arc<dyn Handler>>,
+    settings: Settings,
+    wake: Arc<Notify>,
+    task_id: Uuid,
+    observer: Option<Observer>,
+    stop: CancellationToken,
+) -> Result<Driven, Error> {
+    let poll_interval = settings.poll_interval;
+    let mut runner = Runner::new(store.clone(), handlers, settings, wake, Some(task_id), observer).await?;
+    let _heart = runner.start_heart();
+    loop {
+        if stop.is_cancelled() {
+            runner.release_all().await;
+            if runner.has_settlements() {
+                runner.turn(false).await?;
+            }
+            return Ok(Driven::Interrupted);
+        }
+        let turn = runner.turn(true).await?;
+        if !turn.idle {
+            runner.wait(turn.next_in, &stop).await;
+            continue;
+        }
+        let Some(context) = TaskExecutionContext::find(&store, task_id).await? else {
+            return Err(Error::Refused { code: "unknown_task".into(), message: format!("there is no task {task_id}") });
+        };
+        let wait = match context.recommended_action.as_str() {
+            "none" | "handle_failures" | "resume_task" => return Ok(Driven::Rests(Box::new(context))),
+            // ready since the exchange looked
+            "execute_ready_steps" if turn.next_in < poll_interval => Duration::from_millis(1),
+            // somebody else's work, a slot, an instant: the exchange says when
+            _ => turn.next_in,
+        };
+        runner.wait(wait, &stop).await;
+    }
+}

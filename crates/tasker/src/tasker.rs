@@ -1,0 +1,198 @@
+//! The library's door.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::{PgConnection, postgres::PgConnectOptions};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    engine::{self, Driven, Observer, Worker, WorkerOptions},
+    handlers::Handler,
+    json,
+    store::{Store, Submission, Submitted, input_schema, submit},
+    workflow::{Definition, InputSchema, Workflow},
+};
+
+/// A database with Tasker's schema, and the handlers that this process has for it. Cheap to clone.
+#[derive(Clone)]
+pub struct Tasker {
+    store: Store,
+    wake: Arc<Notify>,
+    handlers: Arc<RwLock<BTreeMap<String, Arc<dyn Handler>>>>,
+    inputs: Arc<RwLock<HashMap<i32, Option<Arc<InputSchema>>>>>,
+    #[cfg(feature = "embedded")]
+    embedded: Option<Arc<crate::embedded::Database>>,
+}
+
+/// How many connections a process opens at most.
+const CONNECTIONS: u32 = 8;
+
+impl Tasker {
+    /// Connects to a PostgreSQL server (14 or later) by its URL. The schema is not touched: see [`Tasker::migrate`].
+    ///
+    /// # Errors
+    /// A URL that cannot be read, a server that cannot be reached within 30 s.
+    pub async fn connect(url: &str) -> Result<Tasker, Error> {
+        let options: PgConnectOptions = url.parse()?;
+        Ok(Tasker::over(Store::connect(options, CONNECTIONS, false).await?))
+    }
+
+    /// Opens the embedded PostgreSQL in a folder, making and migrating it if need be; one process at a time.
+    ///
+    /// # Errors
+    /// Another process has the folder open, or it cannot be written.
+    #[cfg(feature = "embedded")]
+    pub async fn embedded(folder: impl AsRef<std::path::Path>) -> Result<Tasker, Error> {
+        let (database, store) = crate::embedded::open(folder.as_ref()).await?;
+        Ok(Tasker { embedded: Some(Arc::new(database)), ..Tasker::over(store) })
+    }
+
+    fn over(store: Store) -> Tasker {
+        Tasker {
+            store,
+            wake: Arc::default(),
+            handlers: Arc::default(),
+            inputs: Arc::default(),
+            #[cfg(feature = "embedded")]
+            embedded: None,
+        }
+    }
+
+    /// The database behind it.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Closes the connections, and the embedded database where that is what it is.
+    pub async fn close(self) {
+        self.store.pool.close().await;
+    }
+
+    /// Brings the schema to this program's version.
+    pub async fn migrate(&self) -> Result<crate::store::MigrationReport, Error> {
+        self.store.migrate().await
+    }
+
+    /// Adds a handler, under the name that nodes call it by; it replaces one of that name.
+    pub fn handle(&self, name: impl Into<String>, handler: Arc<dyn Handler>) {
+        self.handlers.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), handler);
+    }
+
+    /// Writes a workflow that was built in Rust, and adds its functions as handlers. Gives its `named_task_id`.
+    ///
+    /// # Errors
+    /// A definition that is not valid (all its problems), or a version that has another content already.
+    pub async fn register<I: DeserializeOwned + Send + 'static>(&self, workflow: &Workflow<I>) -> Result<i32, Error> {
+        let id = self.store.register(&workflow.definition()?).await?;
+        for (name, handler) in workflow.handlers() {
+            self.handle(name, handler);
+        }
+        Ok(id)
+    }
+
+    /// Writes a valid definition. Gives its `named_task_id`.
+    pub async fn register_definition(&self, definition: &Definition) -> Result<i32, Error> {
+        self.store.register(definition).await
+    }
+
+    /// Submits a task of a workflow (`namespace`, `name`), its highest release. Workers start it at once.
+    ///
+    /// # Errors
+    /// An unknown workflow, an input that its schema refuses, a used idempotency key with another body.
+    pub async fn submit(&self, namespace: &str, name: &str, input: &impl Serialize, submission: Submission) -> Result<Submitted, Error> {
+        let id = self.store.find_workflow(namespace, name, None).await?;
+        self.submit_version(id, input, submission).await
+    }
+
+    /// Submits a task of a known version.
+    pub async fn submit_version(&self, named_task_id: i32, input: &impl Serialize, submission: Submission) -> Result<Submitted, Error> {
+        let context = self.checked_input(named_task_id, input).await?;
+        let submitted = submit(&mut *self.store.pool.acquire().await?, &[(named_task_id, context, submission)]).await?;
+        self.woken().await;
+        Ok(submitted.into_iter().next().unwrap_or(Submitted { task_id: Uuid::nil(), existing: false }))
+    }
+
+    /// Submits many tasks of one known version in one call.
+    pub async fn submit_many(&self, named_task_id: i32, inputs: Vec<(serde_json::Value, Submission)>) -> Result<Vec<Submitted>, Error> {
+        let mut tasks = Vec::with_capacity(inputs.len());
+        for (input, submission) in inputs {
+            tasks.push((named_task_id, self.checked_input(named_task_id, &input).await?, submission));
+        }
+        let submitted = submit(&mut *self.store.pool.acquire().await?, &tasks).await?;
+        self.woken().await;
+        Ok(submitted)
+    }
+
+    /// Submits a task in the caller's own transaction: it commits with it, or leaves nothing. Workers find it within
+    /// their poll interval after the commit, or at once with [`Tasker::woken`].
+    pub async fn submit_in(
+        &self,
+        transaction: &mut PgConnection,
+        namespace: &str,
+        name: &str,
+        input: &impl Serialize,
+        submission: Submission,
+    ) -> Result<Submitted, Error> {
+        let id = self.store.find_workflow(namespace, name, None).await?;
+        let context = self.checked_input(id, input).await?;
+        let submitted = submit(transaction, &[(id, context, submission)]).await?;
+        Ok(submitted.into_iter().next().unwrap_or(Submitted { task_id: Uuid::nil(), existing: false }))
+    }
+
+    /// Tells workers, here and elsewhere, to look for work now. A hint: without it they look within their poll interval.
+    pub async fn woken(&self) {
+        self.wake.notify_one();
+        if !self.store.is_single() {
+            if let Err(error) = self.store.wake().await {
+                tracing::debug!("the wake-up was not sent: {error}");
+            }
+        }
+    }
+
+    /// A worker with this process's handlers.
+    pub fn worker(&self, options: WorkerOptions) -> Worker {
+        Worker { store: self.store.clone(), handlers: self.served(), wake: self.wake.clone(), options }
+    }
+
+    /// Runs one task to its end, in this process, with this process's handlers.
+    ///
+    /// # Errors
+    /// An unknown task; a database that is away for longer than half a minute.
+    pub async fn drive(&self, task_id: Uuid, options: WorkerOptions, observer: Option<Observer>, stop: CancellationToken) -> Result<Driven, Error> {
+        engine::drive(self.store.clone(), self.served(), options, self.wake.clone(), task_id, observer, stop).await
+    }
+
+    fn served(&self) -> BTreeMap<String, Arc<dyn Handler>> {
+        self.handlers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An input as JSON text, checked against the workflow's schema, with its defaults.
+    async fn checked_input(&self, named_task_id: i32, input: &impl Serialize) -> Result<String, Error> {
+        let refused = |message: String| Error::Json { what: "the input".into(), message };
+        let input = json::encode(input).map_err(|e| refused(e.to_string()))?;
+        let known = self.inputs.read().unwrap_or_else(PoisonError::into_inner).get(&named_task_id).cloned();
+        let schema = match known {
+            Some(schema) => schema,
+            None => {
+                let definition = self.store.definition(named_task_id).await?;
+                let schema = input_schema(named_task_id, &definition)?.map(Arc::new);
+                self.inputs.write().unwrap_or_else(PoisonError::into_inner).insert(named_task_id, schema.clone());
+                schema
+            }
+        };
+        match schema {
+            None => Ok(input.get().to_string()),
+            Some(schema) => {
+                let input = serde_json::from_str(input.get()).map_err(|e| refused(e.to_string()))?;
+                Ok(schema.complete(&input).map_err(|problems| refused(problems.join("; ")))?.to_string())
+            }
+        }
+    }
+}
