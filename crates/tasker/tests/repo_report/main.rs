@@ -67,6 +67,7 @@ async fn a_repository_without_a_commit_has_its_files() {
     repository.write("main.rs", "fn main() {}\n");
     repository.write(".gitignore", "ignored\n");
     repository.write("ignored/file", "x");
+    repository.write(".tasker/data", "x");
     let page = report(repository.path()).await;
     assert_eq!(page.result("files", "/total"), 2);
     page.notes(&[
@@ -264,7 +265,7 @@ async fn crates_are_resolved_by_cargo_where_it_can() {
     assert_eq!(page.result("dependencies", "/chain"), json!(["top 1.0.0", "middle 1.0.0", "leaf 1.0.0"]));
     assert_eq!(page.result("dependencies", "/depths"), json!([1, 1]));
     assert_eq!(page.result("dependencies", "/heavy/0"), json!({ "name": "middle", "version": "1.0.0", "brings": 1 }));
-    assert_eq!(page.result("dependencies", "/licences/0"), json!({ "name": "not said", "crates": 2 }));
+    assert_eq!(page.result("dependencies", "/licences/0"), json!({ "name": "not said", "crates": 3 }));
     page.shows("From cargo metadata, for all platforms.");
 }
 
