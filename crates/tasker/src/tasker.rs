@@ -7,13 +7,12 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, postgres::PgConnectOptions};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     Error,
-    engine::{self, Driven, Observer, Worker, WorkerOptions},
+    engine::{self, Driven, Observer, Waker, Worker, WorkerOptions},
     handlers::Handler,
     json,
     store::{Store, Submission, Submitted, input_schema, submit},
@@ -24,7 +23,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Tasker {
     store: Store,
-    wake: Arc<Notify>,
+    wake: Waker,
     handlers: Arc<RwLock<BTreeMap<String, Arc<dyn Handler>>>>,
     inputs: Arc<RwLock<HashMap<i32, Option<Arc<InputSchema>>>>>,
     #[cfg(feature = "embedded")]
@@ -56,8 +55,8 @@ impl Tasker {
 
     fn over(store: Store) -> Tasker {
         Tasker {
+            wake: Waker::new(store.clone()),
             store,
-            wake: Arc::default(),
             handlers: Arc::default(),
             inputs: Arc::default(),
             #[cfg(feature = "embedded")]
@@ -115,7 +114,7 @@ impl Tasker {
     pub async fn submit_version(&self, named_task_id: i32, input: &impl Serialize, submission: Submission) -> Result<Submitted, Error> {
         let context = self.checked_input(named_task_id, input).await?;
         let submitted = submit(&mut *self.store.pool.acquire().await?, &[(named_task_id, context, submission)]).await?;
-        self.woken().await;
+        self.wake();
         Ok(submitted.into_iter().next().unwrap_or(Submitted { task_id: Uuid::nil(), existing: false }))
     }
 
@@ -126,12 +125,12 @@ impl Tasker {
             tasks.push((named_task_id, self.checked_input(named_task_id, &input).await?, submission));
         }
         let submitted = submit(&mut *self.store.pool.acquire().await?, &tasks).await?;
-        self.woken().await;
+        self.wake();
         Ok(submitted)
     }
 
     /// Submits a task in the caller's own transaction: it commits with it, or leaves nothing. Workers find it within
-    /// their poll interval after the commit, or at once with [`Tasker::woken`].
+    /// their poll interval after the commit, or at once with [`Tasker::wake`].
     pub async fn submit_in(
         &self,
         transaction: &mut PgConnection,
@@ -147,13 +146,8 @@ impl Tasker {
     }
 
     /// Tells workers, here and elsewhere, to look for work now. A hint: without it they look within their poll interval.
-    pub async fn woken(&self) {
-        self.wake.notify_one();
-        if !self.store.is_single() {
-            if let Err(error) = self.store.wake().await {
-                tracing::debug!("the wake-up was not sent: {error}");
-            }
-        }
+    pub fn wake(&self) {
+        self.wake.wake();
     }
 
     /// A worker with this process's handlers.

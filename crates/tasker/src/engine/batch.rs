@@ -53,6 +53,8 @@ pub(super) struct Call<'a> {
     pub capacity: usize,
     pub lease: Duration,
     pub only_task: Option<Uuid>,
+    /// Whether to look into the queue, beside the released children.
+    pub searches: bool,
     /// Where reaping goes on, if it is due.
     pub reap_from: Option<&'a mut DateTime<Utc>>,
 }
@@ -98,7 +100,7 @@ pub(super) async fn exchange(call: &mut Call<'_>, settlements: &mut Vec<Settleme
 async fn send(call: &mut Call<'_>, settlements: &[Settlement], capacity: usize) -> Result<Exchanged, Error> {
     let mut connection = call.line.get().await?;
     let reap_from = call.reap_from.as_deref_mut();
-    Store::exchange(&mut connection, call.worker_id, settlements, call.positions, capacity, call.lease, call.only_task, reap_from).await
+    Store::exchange(&mut connection, call.worker_id, settlements, call.positions, capacity, call.lease, call.only_task, reap_from, call.searches).await
 }
 
 /// A single settlement; refused, it is a failed attempt.

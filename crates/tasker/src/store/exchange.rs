@@ -137,7 +137,7 @@ pub struct Exchanged {
 impl Store {
     /// Settles, releases children, finishes tasks, claims: one call, one transaction, one round trip.
     /// `positions` are moved on. `only_task`: claim in this task alone. `reap_from`: reap first, in the same call, and move
-    /// this position on; only without settlements.
+    /// this position on; only without settlements. `searches`: look into the queue, beside the released children.
     #[expect(clippy::too_many_arguments, reason = "one call of the engine, made in one place")]
     pub(crate) async fn exchange(
         connection: &mut PgConnection,
@@ -148,6 +148,7 @@ impl Store {
         lease: Duration,
         only_task: Option<Uuid>,
         mut reap_from: Option<&mut DateTime<Utc>>,
+        searches: bool,
     ) -> Result<Exchanged, Error> {
         let columns = Columns::of(settlements);
         let handlers: Vec<i32> = positions.iter().map(|p| p.handler_id).collect();
@@ -157,7 +158,7 @@ impl Store {
         let rows = sqlx::query(
             "select answers, next_positions, next_keys, next_in, left_over, next_reap_from, task_id, step_number, named_task_id, attempt, claim_id,
                retry_limit, generation, timer, context, input, results
-             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         )
         .bind(worker_id)
         .bind(&columns.tasks)
@@ -177,6 +178,7 @@ impl Store {
         .bind(interval(lease))
         .bind(only_task)
         .bind(reap_from.as_deref())
+        .bind(searches)
         .fetch_all(connection)
         .await?;
         let mut reply = Exchanged::default();
