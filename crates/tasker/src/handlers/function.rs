@@ -5,7 +5,7 @@ use std::{future::Future, marker::PhantomData, ops::Deref, sync::Arc};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Attempt, BoxFuture, Handler, Outcome, StepError};
-use crate::{json, workflow::Step};
+use crate::workflow::Step;
 
 /// What a function is given: the task's input, and the attempt (through `Deref`).
 pub struct Context<I> {
@@ -76,11 +76,6 @@ where
             }
         };
         let running = (self.run)(Context { input, attempt });
-        Box::pin(async move {
-            let result = running.await?;
-            json::encode(&result)
-                .map(Outcome::Complete)
-                .map_err(|e| StepError::fatal(format!("its result cannot be stored: {e}")).kind("result_not_storable"))
-        })
+        Box::pin(async move { Outcome::complete(&running.await?) })
     }
 }
