@@ -11,7 +11,7 @@ language plpgsql as $$
 declare
   settle_number bigint := nextval('tasker.transition_numbers');
   finish_number bigint := nextval('tasker.transition_numbers');
-  done_tasks uuid[]; done_steps int[]; again_tasks uuid[]; again_steps int[];
+  done_tasks uuid[]; done_steps int[]; again_tasks uuid[]; again_steps int[]; x record;
 begin
   -- no join: one probe of the index a task, whatever the planner believes of a table that is empty at times
   with d as materialized (
@@ -69,7 +69,8 @@ begin
     array_agg(m.step_number) filter (where m.next_retry_at is not null)
   into settled, done_tasks, done_steps, again_tasks, again_steps from moved m;
   if done_tasks is not null then
-    select x.c_tasks, x.c_steps into c_tasks, c_steps from tasker.satisfy(done_tasks, done_steps, now_, finish_number) x;
+    x := tasker.satisfy(done_tasks, done_steps, now_, finish_number);
+    c_tasks := x.c_tasks; c_steps := x.c_steps;
   end if;
   c_tasks := c_tasks || again_tasks;
   c_steps := c_steps || again_steps;
