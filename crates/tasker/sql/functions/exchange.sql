@@ -5,7 +5,7 @@ create function tasker.exchange(
   by_worker uuid,
   s_tasks uuid[], s_steps int[], s_claims uuid[], outcomes text[], payloads text[],
   error_kinds text[], retryables boolean[], delays double precision[], instants timestamptz[],
-  handlers int[], lanes smallint[], positions timestamptz[], keys text[], capacity int, lease interval, only_task uuid default null, reap_from timestamptz default null)
+  handlers int[], lanes smallint[], positions timestamptz[], keys text[], capacity int, lease interval, only_task uuid default null, reap_from timestamptz default null, searches boolean default true)
 returns table (answers text[], next_positions timestamptz[], next_keys text[], next_in interval, left_over boolean, next_reap_from timestamptz,
   task_id uuid, step_number int, named_task_id int, attempt int, claim_id uuid, retry_limit int, generation int, timer timestamptz,
   context text, input text, results text)
@@ -71,13 +71,15 @@ begin
       into l_tasks, l_steps, kept, left_over_;
     end if;
 
-    perform tasker.conclude(array(select u from unnest(s_tasks) u except select u from unnest(kept) u));
+    if not s_tasks <@ coalesce(kept, '{}') then
+      perform tasker.conclude(array(select u from unnest(s_tasks) u except select u from unnest(kept) u));
+    end if;
     answers_ := case when settled_ = cardinality(s_tasks) then array_fill('settled'::text, array[settled_])
       else tasker.answers(s_tasks, s_steps, s_claims) end;
   end if;
 
   next_positions := positions; next_keys := keys;
-  if coalesce(cardinality(l_tasks), 0) < capacity and cardinality(handlers) > 0 then
+  if searches and coalesce(cardinality(l_tasks), 0) < capacity and cardinality(handlers) > 0 then
     if only_task is null then
       select x.l_tasks, x.l_steps, x.next_positions, x.next_keys, x.next_at into more_tasks, more_steps, next_positions, next_keys, next_at_
       from tasker.claim(by_worker, handlers, lanes, positions, keys, capacity - coalesce(cardinality(l_tasks), 0), lease) x;
@@ -96,5 +98,5 @@ begin
   end if;
 end $$;
 
-comment on function tasker.exchange(uuid, uuid[], int[], uuid[], text[], text[], text[], boolean[], double precision[], timestamptz[], int[], smallint[], timestamptz[], text[], int, interval, uuid, timestamptz)
+comment on function tasker.exchange(uuid, uuid[], int[], uuid[], text[], text[], text[], boolean[], double precision[], timestamptz[], int[], smallint[], timestamptz[], text[], int, interval, uuid, timestamptz, boolean)
   is 'A worker''s one call: settle what is finished, release children, finish tasks, claim what may start.';
