@@ -1,7 +1,7 @@
 //! Durations as people write them: `100ms`, `30s`, `5m`, `2h`, `1d`, and several of them from the largest to the
 //! smallest: `1h30m`.
 //!
-//! They are whole milliseconds from 0 to 366 days, and [`format`] writes what [`parse`] reads.
+//! They are whole milliseconds from 0 to 366 days, and [`format()`] writes what [`parse`] reads.
 
 use std::time::Duration;
 

@@ -34,6 +34,17 @@ impl<'a> Place<'a> {
         Place::Element(self, index)
     }
 
+    /// The number of steps from the root to this place.
+    pub fn depth(&self) -> usize {
+        let mut depth = 0;
+        let mut here = self;
+        while let Place::Member(parent, _) | Place::Element(parent, _) = here {
+            here = parent;
+            depth += 1;
+        }
+        depth
+    }
+
     /// The steps from the root to this place.
     pub fn segments(&self) -> Vec<Segment> {
         let mut segments = Vec::new();
@@ -88,6 +99,7 @@ mod tests {
         let environment = with.member("env");
         assert_eq!(environment.member("A-B").to_string(), r#"with.env["A-B"]"#);
         assert_eq!(Place::Root.to_string(), "");
+        assert_eq!((Place::Root.depth(), arguments.element(1).depth()), (0, 3));
         assert_eq!(
             arguments.element(1).segments(),
             [Segment::Member("with".into()), Segment::Member("args".into()), Segment::Element(1)]

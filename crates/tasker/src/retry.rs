@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration;
 
+/// The greatest `max_attempts`.
+pub const MAX_ATTEMPTS: u32 = 1_000_000;
+
 /// A step's retry policy. With `d = base_delay * 2^(failures - 1)`, never above `max_delay`, the next attempt
 /// waits for a time uniform between `d / 2` and `d`; the database computes it once, when the failure is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,12 +2,13 @@
 
 /// The candidate nearest to `word`: at most a third of its letters (at least one) differ, are missing, or are swapped.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let allowed = (length / 3).max(1);
     candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= allowed * 4)
         .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
+        .filter(|(distance, _)| *distance <= allowed && *distance < length)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -36,6 +37,7 @@ mod tests {
         assert_eq!(closest("chrage", ["reserve", "charge", "ship"]), Some("charge"));
         assert_eq!(closest("comand", ["command", "sleep"]), Some("command"));
         assert_eq!(closest("ab", ["xy"]), None);
+        assert_eq!(closest("x", ["a"]), None);
         assert_eq!(closest("refund", ["reserve", "charge", "ship"]), None);
         assert_eq!(did_you_mean("shp", ["ship"]), "; did you mean `ship`?");
         assert_eq!(did_you_mean("refund", ["ship"]), "");

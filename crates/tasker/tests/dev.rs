@@ -1,7 +1,13 @@
 //! dev
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
-use serde_json::{Value, json, value::{RawValue, to_raw_value}};
-use tasker::{handlers::{self, Attempt, Options, Outcome}, template};
+use tasker::{
+    handlers::{self, Attempt, Options, Outcome},
+    template,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dev() {
@@ -24,11 +30,33 @@ async fn dev() {
         let shared = Arc::new(results.clone());
         let begun = Instant::now();
         let scope = template::Scope::new(input.clone(), shared.clone());
-        let with = template::render(&with, handlers::raw_keys(handler), &scope).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let attempt = Attempt { task_id: Default::default(), workflow_step_id: Default::default(), step_name: name.into(), number: 1, retry_limit: 1, generation: 0, timer: None, with, input: input.clone(), results: shared, cancellation: Default::default() };
+        let with =
+            template::render(&with, handlers::raw_keys(handler), &scope).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let attempt = Attempt {
+            task_id: Default::default(),
+            workflow_step_id: Default::default(),
+            step_name: name.into(),
+            number: 1,
+            retry_limit: 1,
+            generation: 0,
+            timer: None,
+            with,
+            input: input.clone(),
+            results: shared,
+            cancellation: Default::default(),
+        };
         match handlers[handler].run(attempt).await {
             Ok(Outcome::Complete(result)) => {
-                println!("=== {name} {:?} {} bytes\n{}", begun.elapsed(), result.get().len(), result.get().chars().take(std::env::var("CUT").map_or(1500, |c| c.parse().unwrap())).collect::<String>());
+                println!(
+                    "=== {name} {:?} {} bytes\n{}",
+                    begun.elapsed(),
+                    result.get().len(),
+                    result
+                        .get()
+                        .chars()
+                        .take(std::env::var("CUT").map_or(1500, |c| c.parse().unwrap()))
+                        .collect::<String>()
+                );
                 results.insert(name.into(), result);
             }
             other => panic!("{name}: {other:?}"),

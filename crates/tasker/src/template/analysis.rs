@@ -91,7 +91,7 @@ pub fn analyse(source: &str, form: Form, more_variables: &[&str]) -> Analysis {
 }
 
 /// Whether a string has template syntax in it at all.
-pub(super) fn is_template(text: &str) -> bool {
+pub(crate) fn is_template(text: &str) -> bool {
     text.bytes().zip(text.bytes().skip(1)).any(|(first, second)| first == b'{' && b"{%#".contains(&second))
 }
 

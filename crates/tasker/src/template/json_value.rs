@@ -6,9 +6,11 @@ use serde_json::{Map, Number, Value as Json};
 use super::{MAX_VALUE_BYTES, TemplateError, error_at};
 use crate::{json, place::Place};
 
-/// Turns a value into JSON, taking the bytes of its text (roughly) from `bytes_left`.
+/// Turns a value into JSON, taking the bytes of its text (roughly) from `bytes_left`. The whole `with` that it becomes
+/// a part of at its place is no deeper than other JSON.
 pub(super) fn to_json(value: &Value, place: Place, bytes_left: &mut usize) -> Result<Json, TemplateError> {
-    convert(value, place, bytes_left, json::MAX_DEPTH)
+    let depth_within = place.depth().saturating_sub(1); // `with` itself is the root
+    convert(value, place, bytes_left, json::MAX_DEPTH.saturating_sub(depth_within))
 }
 
 /// Takes `bytes` from what is left.

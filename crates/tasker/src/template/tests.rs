@@ -257,3 +257,17 @@ fn what_is_wrong_with_a_template_is_said_before_it_runs() {
         "unknown variable `outptu`; did you mean `output`? @0"
     );
 }
+
+#[test]
+fn the_deepest_json_passes_through_in_a_small_stack() {
+    let nested = |leaf: &str| format!("{}{leaf}{}", r#"{"a":"#.repeat(60), "}".repeat(60));
+    let with: Json = serde_json::from_str(&nested(r#""{{ input.b }}""#)).unwrap();
+    let input = RawValue::from_string(format!(r#"{{"b": {}}}"#, nested("1"))).unwrap();
+    let scope = Scope::new(Arc::from(input), Arc::default());
+    let render =
+        |with: Json| render(&with, &[], &scope).map_or_else(|error| error.to_string(), |value| value.to_string());
+    assert_eq!(render(json!("{{ input.b }}")), nested("1"));
+    assert_eq!(render(json!("{{ input.b|tojson|fromjson }}")), nested("1"));
+    assert_eq!(render(json!("x{{ input.b }}")), json!(format!("x{}", nested("1"))).to_string());
+    assert!(render(with).ends_with("the value is nested more than 64 levels deep"));
+}
