@@ -24,7 +24,7 @@ pub enum Kind {
     Text,
     /// A list of texts.
     Texts,
-    /// An object whose members are texts.
+    /// An object whose members are texts, or `null` for what is not to be there.
     TextByName,
     /// One of these words.
     Word(&'static [&'static str]),

@@ -1,20 +1,34 @@
 //! What runs a step: the handlers that come with Tasker, and the trait that an application's own implement.
 
 mod arguments;
+mod command;
+mod render;
+mod sleep;
+#[cfg(test)]
+mod testing;
+mod transform;
 
 mod function;
 
 pub use function::{Context, function};
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::{Value, value::RawValue};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::template::TemplateError;
-
+use crate::{json, template::{Scope, TemplateError}};
 pub use arguments::{Argument, BUILT_IN, Kind, arguments, raw_keys};
 
 /// Runs attempts of steps. One value serves any number of attempts at once.
@@ -59,6 +73,11 @@ impl Attempt {
     pub fn idempotency_key(&self) -> String {
         format!("{}:{}:{}", self.task_id, self.step_name, self.generation)
     }
+
+    /// What the templates that a handler renders itself can see.
+    fn scope(&self) -> Scope {
+        Scope::new(self.input.clone(), self.results.clone())
+    }
 }
 
 /// A handler's answer.
@@ -70,6 +89,22 @@ pub enum Outcome {
     Skip(Box<RawValue>),
     /// Ask again at this instant; the attempt is given back.
     WaitUntil(DateTime<Utc>),
+}
+
+impl Outcome {
+    /// Done, with this value as the result.
+    ///
+    /// # Errors
+    /// `result_too_large` (above 1 MiB) or `result_not_storable` (what [`json::check`] refuses); no retry mends them.
+    pub fn complete<T: Serialize + ?Sized>(result: &T) -> Result<Outcome, StepError> {
+        json::encode(result).map(Outcome::Complete).map_err(|invalid| {
+            let kind = match invalid {
+                json::Invalid::TooLarge { .. } => "result_too_large",
+                _ => "result_not_storable",
+            };
+            StepError::fatal(format!("the result cannot be stored: {invalid}")).kind(kind)
+        })
+    }
 }
 
 /// Why an attempt failed. Any error turns into one (`?`): tried again as the retry policy says. Like `anyhow::Error` it is no
@@ -128,5 +163,68 @@ impl StepError {
     /// The same error under another kind.
     pub fn kind(self, kind: impl Into<String>) -> Self {
         StepError { kind: kind.into(), ..self }
+    }
+}
+
+/// What the built-in handlers may do, and where.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether there is the handler `command`, which runs any program. Without it `render` writes below
+    /// [`Options::base_dir`] only: who can write any file can run any program.
+    pub allow_command: bool,
+    /// The folder to which relative paths (`cwd`, `path`) are relative, and in which programs run.
+    pub base_dir: PathBuf,
+}
+
+/// The handlers that come with Tasker, by name: those of [`BUILT_IN`], without `command` where it is not allowed.
+/// A worker asks only for the steps of handlers that it has.
+pub fn built_in(options: &Options) -> BTreeMap<String, Arc<dyn Handler>> {
+    let base_dir: Arc<Path> = options.base_dir.clone().into();
+    let mut handlers = BTreeMap::<String, Arc<dyn Handler>>::new();
+    if options.allow_command {
+        let command = command::Command { base_dir: base_dir.clone(), limits: command::Limits::default() };
+        handlers.insert("command".into(), Arc::new(command));
+    }
+    handlers.insert("render".into(), Arc::new(render::Render { base_dir, anywhere: options.allow_command }));
+    handlers.insert("sleep".into(), Arc::new(sleep::Sleep));
+    handlers.insert("transform".into(), Arc::new(transform::Transform));
+    handlers
+}
+
+/// Reads a built-in handler's rendered `with`.
+fn arguments_of<'a, T: Deserialize<'a>>(handler: &str, with: &'a Value) -> Result<T, StepError> {
+    T::deserialize(with).map_err(|error| with_invalid(handler, error))
+}
+
+/// `with_invalid`: the arguments, rendered, are not what the handler takes.
+fn with_invalid(handler: &str, reason: impl fmt::Display) -> StepError {
+    StepError::fatal(format!("`with` is not what `{handler}` takes: {reason}")).kind("with_invalid")
+}
+
+/// Text in a rendered `with`, for which a number or a boolean may stand.
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Text(text)),
+            plain @ (Value::Number(_) | Value::Bool(_)) => Ok(Text(plain.to_string())),
+            other => {
+                let other = json::clean(&other.to_string(), 100);
+                Err(de::Error::custom(format!("{other} stands where text, a number or a boolean is needed")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_handler_for_every_built_in_name() {
+        let names = |allow_command| built_in(&Options { allow_command, base_dir: ".".into() }).into_keys();
+        assert!(names(true).eq(BUILT_IN));
+        assert!(names(false).eq(BUILT_IN.into_iter().filter(|name| *name != "command")));
     }
 }

@@ -97,7 +97,13 @@ fn fault(kind: Kind, value: &Value) -> Option<String> {
         Kind::Text => "must be text".into(),
         Kind::Texts if value.as_array().is_some_and(|items| items.iter().all(is_text)) => return None,
         Kind::Texts => "must be a list of texts".into(),
-        Kind::TextByName if value.as_object().is_some_and(|members| members.values().all(is_text)) => return None,
+        Kind::TextByName
+            if value
+                .as_object()
+                .is_some_and(|members| members.values().all(|value| value.is_null() || is_text(value))) =>
+        {
+            return None;
+        }
         Kind::TextByName => "must be an object of texts".into(),
         Kind::Word(words) if text.is_some_and(|text| words.contains(&text)) => return None,
         Kind::Word(words) => {
