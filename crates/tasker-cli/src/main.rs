@@ -1,2 +1,97 @@
-//! The binary.
-fn main() {}
+//! The binary `tasker`: a file for each command, over what they share. It has no rule of its own: what may run, and why
+//! not, it asks the library.
+
+mod database;
+mod ending;
+mod logs;
+mod output;
+mod report;
+mod run;
+mod signals;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+use indicatif::MultiProgress;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    database::{Database, DatabaseArgs},
+    ending::{Ending, Failure},
+};
+
+/// Runs workflows, and says which steps may run now, and why not the others.
+#[derive(Parser)]
+#[command(name = "tasker", version, after_help = ENDINGS)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Print the answer as JSON on stdout
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const ENDINGS: &str = "Exit codes: 0 done, 1 the workflow failed (or doctor found something), 2 wrong use or a bad file, \
+                       3 could not run (database, disk), 130 interrupted.";
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+}
+
+impl Command {
+    /// Whether it is told of a signal and ends in order; the others just end.
+    fn is_patient(&self) -> bool {
+        matches!(self, Command::Run(_))
+    }
+
+    /// What is logged where `RUST_LOG` says nothing.
+    fn log_level(&self) -> &'static str {
+        "warn"
+    }
+}
+
+/// What every command is given.
+struct Session {
+    database: Database,
+    json: bool,
+    /// Cancelled by the first signal.
+    stop: CancellationToken,
+    /// Where a progress view may draw.
+    lines: MultiProgress,
+}
+
+fn main() -> ExitCode {
+    let Cli { command, database, json } = Cli::parse();
+    let lines = logs::start(command.log_level());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::tell(format_args!("error: threads cannot be started: {error}"));
+            return Ending::Unable.into();
+        }
+    };
+    let stop = CancellationToken::new();
+    let signals = signals::watch(stop.clone(), command.is_patient());
+    let session = Session { database: database.chosen(), json, stop, lines };
+    let ending = runtime.block_on(async {
+        tokio::select! {
+            ended = perform(command, &session) => ended.unwrap_or_else(|Failure { ending, message }| {
+                output::tell(format_args!("{} {message}", output::Paint::stderr().red("error:")));
+                ending
+            }),
+            () = signals => Ending::Interrupted,
+        }
+    });
+    // whatever still runs is dropped, so that programs which steps have started die with us
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    ending.into()
+}
+
+async fn perform(command: Command, session: &Session) -> Result<Ending, Failure> {
+    match command {
+        Command::Run(args) => run::run(args, session).await,
+    }
+}

@@ -20,6 +20,18 @@ pub(crate) struct Database {
     socket: tempfile::TempDir,
 }
 
+impl Database {
+    /// Stops it, its connections closed, and frees the folder.
+    pub(crate) async fn shut_down(mut self) {
+        let (server, lock) = (self.server.take(), self.lock.take());
+        let _ = tokio::task::spawn_blocking(move || {
+            let _ = server.map(PgliteServer::shutdown);
+            drop(lock);
+        })
+        .await;
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         // the server ends when its last connection is closed, which may be later than this: wait for it elsewhere. A failure

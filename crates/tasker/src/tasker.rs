@@ -72,6 +72,10 @@ impl Tasker {
     /// Closes the connections, and the embedded database where that is what it is.
     pub async fn close(self) {
         self.store.pool.close().await;
+        #[cfg(feature = "embedded")]
+        if let Some(database) = self.embedded.and_then(Arc::into_inner) {
+            database.shut_down().await;
+        }
     }
 
     /// Brings the schema to this program's version.

@@ -5,6 +5,7 @@
 mod exchange;
 mod line;
 mod schema;
+mod steps;
 mod tasks;
 mod workflows;
 
@@ -19,6 +20,7 @@ use uuid::Uuid;
 pub use exchange::{Answer, Beat, Claimed, Exchanged, Position, Released, Settlement, Verdict};
 pub(crate) use line::Line;
 pub use schema::{MigrationReport, SCHEMA_VERSION};
+pub use steps::{Cause, StepItem};
 pub(crate) use tasks::submit;
 pub use tasks::{ByHand, Submission, Submitted, TaskListItem};
 pub(crate) use workflows::{LoadedWorkflow, definition, find_workflow, input_schema};

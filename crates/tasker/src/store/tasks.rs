@@ -1,8 +1,9 @@
 //! Submitting tasks, the verbs by hand, and reading tasks back.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, Row};
+use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::{Store, workflows::lane};
@@ -40,8 +41,19 @@ pub struct Submitted {
     pub existing: bool,
 }
 
+/// The rows of [`TaskListItem`].
+macro_rules! task_list_items {
+    () => {
+        "select k.task_id, s.name || '.' || n.name as workflow, n.version, k.state, k.paused, k.created_at, k.finished_at, p.summary
+         from tasker.tasks k
+         join tasker.named_tasks n on n.named_task_id = k.named_task_id
+         join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
+         join tasker.task_payloads p on p.task_id = k.task_id"
+    };
+}
+
 /// A line of a list of tasks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, FromRow)]
 pub struct TaskListItem {
     /// Its id.
     pub task_id: Uuid,
@@ -170,34 +182,23 @@ impl Store {
         before: Option<Uuid>,
         at_most: i64,
     ) -> Result<Vec<TaskListItem>, Error> {
-        let rows = sqlx::query(
-            "select k.task_id, s.name || '.' || n.name as workflow, n.version, k.state, k.paused, k.created_at, k.finished_at, p.summary
-             from tasker.tasks k
-             join tasker.named_tasks n on n.named_task_id = k.named_task_id
-             join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
-             join tasker.task_payloads p on p.task_id = k.task_id
-             where ($1::text is null or k.state = $1::text::tasker.task_state) and ($2::uuid is null or k.task_id < $2)
-             order by k.task_id desc limit $3",
-        )
-        .bind(state.map(TaskState::as_str))
-        .bind(before)
-        .bind(at_most)
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(TaskListItem {
-                    task_id: row.try_get("task_id")?,
-                    workflow: row.try_get("workflow")?,
-                    version: row.try_get("version")?,
-                    state: row.try_get("state")?,
-                    paused: row.try_get("paused")?,
-                    created_at: row.try_get("created_at")?,
-                    finished_at: row.try_get("finished_at")?,
-                    summary: row.try_get("summary")?,
-                })
-            })
-            .collect()
+        let sql = concat!(
+            task_list_items!(),
+            " where ($1::text is null or k.state = $1::text::tasker.task_state) and ($2::uuid is null or k.task_id < $2)
+              order by k.task_id desc limit $3"
+        );
+        Ok(sqlx::query_as(sql)
+            .bind(state.map(TaskState::as_str))
+            .bind(before)
+            .bind(at_most)
+            .fetch_all(&self.pool)
+            .await?)
+    }
+
+    /// One task's line; `None`: there is no such task.
+    pub async fn task(&self, task_id: Uuid) -> Result<Option<TaskListItem>, Error> {
+        let sql = concat!(task_list_items!(), " where k.task_id = $1");
+        Ok(sqlx::query_as(sql).bind(task_id).fetch_optional(&self.pool).await?)
     }
 
     /// The version with which a task runs; `None`: there is no such task.

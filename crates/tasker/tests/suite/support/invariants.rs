@@ -128,7 +128,9 @@ pub async fn violations(session: &mut PgConnection) -> Vec<String> {
     let mut violations = Vec::new();
     for (promise, sql) in INVARIANTS {
         match sqlx::query(AssertSqlSafe(*sql)).fetch_all(&mut *session).await {
-            Ok(rows) => violations.extend(rows.iter().take(5).map(|row| format!("{promise}, but: {}", row.get::<String, _>(0)))),
+            Ok(rows) => {
+                violations.extend(rows.iter().take(5).map(|row| format!("{promise}, but: {}", row.get::<String, _>(0))))
+            }
             Err(error) => violations.push(format!("{promise}: cannot be asked: {error}")),
         }
     }

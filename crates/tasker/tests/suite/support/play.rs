@@ -89,7 +89,12 @@ impl<'a> Play<'a> {
         for word in history.split_whitespace() {
             let (deed, expected) = word.split_once('!').map_or((word, None), |(deed, code)| (deed, Some(code)));
             let answer = self.act(deed).await;
-            assert_eq!(answer.err().as_deref(), expected, "`{word}` of `{history}` went otherwise\n{}", self.picture().await);
+            assert_eq!(
+                answer.err().as_deref(),
+                expected,
+                "`{word}` of `{history}` went otherwise\n{}",
+                self.picture().await
+            );
         }
     }
 
@@ -109,13 +114,16 @@ impl<'a> Play<'a> {
         let (whom, deed) = word.split_once(':').unwrap_or_else(|| panic!("`{word}` is no word of a history"));
         let (task, name) = whom.split_once('.').map_or((1, whom), |(task, name)| (task.parse().unwrap(), name));
         let task = self.tasks[task - 1];
-        let (deed, argument) = deed.split_once('(').map_or((deed, ""), |(deed, rest)| (deed, rest.trim_end_matches(')')));
+        let (deed, argument) =
+            deed.split_once('(').map_or((deed, ""), |(deed, rest)| (deed, rest.trim_end_matches(')')));
         if name == "task" {
             return self.task_verb(task, deed).await;
         }
         let number = self.number(name);
         match deed {
-            "cancel" | "retry" | "resolve" | "edit" | "limit" => self.step_verb(tasker::step_id(task, number), deed, argument).await,
+            "cancel" | "retry" | "resolve" | "edit" | "limit" => {
+                self.step_verb(tasker::step_id(task, number), deed, argument).await
+            }
             "in_progress" => self.claim(task, number).await,
             _ => self.end(task, number, deed, argument).await,
         }
@@ -190,7 +198,10 @@ impl<'a> Play<'a> {
         let only_task = (self.tasks.len() > 1).then_some(task);
         let reply = {
             let mut connection = self.db.pool().acquire().await.unwrap();
-            self.worker.exchange(&mut connection, &[], &[handler], 1, only_task).await.map_err(|error| code(error.into()))?
+            self.worker
+                .exchange(&mut connection, &[], &[handler], 1, only_task)
+                .await
+                .map_err(|error| code(error.into()))?
         };
         match reply.claimed.as_slice() {
             [claim] if (claim.task_id, claim.step_number) == (task, number) => {
@@ -268,7 +279,9 @@ impl<'a> Play<'a> {
             .await
             .unwrap();
             for (name, state, reason, details) in steps {
-                lines.push(format!("{:<6}{state:<12}{reason:<28}{details}", format!("{prefix}{name}")).trim_end().to_string());
+                lines.push(
+                    format!("{:<6}{state:<12}{reason:<28}{details}", format!("{prefix}{name}")).trim_end().to_string(),
+                );
             }
         }
         lines.iter().map(|line| format!("{line}\n")).collect()

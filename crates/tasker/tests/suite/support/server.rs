@@ -38,7 +38,9 @@ fn run(held: bool, test: impl AsyncFnOnce(&TestDatabase)) {
         violations
     });
     match outcome {
-        Ok(()) => assert!(violations.is_empty(), "the test left a database that is not right:\n{}", violations.join("\n")),
+        Ok(()) => {
+            assert!(violations.is_empty(), "the test left a database that is not right:\n{}", violations.join("\n"))
+        }
         Err(panic) => {
             if !violations.is_empty() {
                 eprintln!("the test also left a database that is not right:\n{}", violations.join("\n"));
@@ -48,8 +50,7 @@ fn run(held: bool, test: impl AsyncFnOnce(&TestDatabase)) {
     }
 }
 
-const OTHERS_GO_AWAY: &str =
-    "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+const OTHERS_GO_AWAY: &str = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
 
 /// The server that `scripts/test` names.
 fn server() -> PgConnectOptions {
@@ -77,11 +78,12 @@ async fn create(held: bool) -> (String, TestDatabase) {
 async fn template(admin: &mut PgConnection) -> String {
     let schema = schema_hash();
     execute(admin, "select pg_advisory_lock(7463)".into()).await;
-    let made: Option<String> = sqlx::query_scalar("select datname from pg_database where datname ~ $1 and datistemplate")
-        .bind(format!("^tasker_template_[0-9]+_{schema:016x}$"))
-        .fetch_optional(&mut *admin)
-        .await
-        .unwrap();
+    let made: Option<String> =
+        sqlx::query_scalar("select datname from pg_database where datname ~ $1 and datistemplate")
+            .bind(format!("^tasker_template_[0-9]+_{schema:016x}$"))
+            .fetch_optional(&mut *admin)
+            .await
+            .unwrap();
     let name = match made {
         Some(name) => name,
         None => {
@@ -101,10 +103,12 @@ async fn template(admin: &mut PgConnection) -> String {
 
 /// Drops what tests that were killed left behind a day ago or earlier, and templates of that age.
 async fn drop_leftovers(admin: &mut PgConnection) {
-    let names: Vec<String> = sqlx::query_scalar("select datname from pg_database where datname ~ '^tasker_(test|template)_[0-9]+_[0-9a-f]+$'")
-        .fetch_all(&mut *admin)
-        .await
-        .unwrap();
+    let names: Vec<String> = sqlx::query_scalar(
+        "select datname from pg_database where datname ~ '^tasker_(test|template)_[0-9]+_[0-9a-f]+$'",
+    )
+    .fetch_all(&mut *admin)
+    .await
+    .unwrap();
     let yesterday = seconds() - 86_400;
     for name in names {
         let made_at = name.split('_').nth(2).and_then(|seconds| seconds.parse().ok());
@@ -120,7 +124,8 @@ fn schema_hash() -> u64 {
     let mut hasher = DefaultHasher::new();
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     for folder in ["migrations", "sql/functions", "sql/views"] {
-        let mut files: Vec<_> = fs::read_dir(crate_folder.join(folder)).unwrap().map(|file| file.unwrap().path()).collect();
+        let mut files: Vec<_> =
+            fs::read_dir(crate_folder.join(folder)).unwrap().map(|file| file.unwrap().path()).collect();
         files.sort();
         for file in files {
             fs::read(&file).unwrap().hash(&mut hasher);
@@ -135,5 +140,8 @@ fn seconds() -> u64 {
 }
 
 async fn execute(connection: &mut PgConnection, sql: String) {
-    sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(connection).await.unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    sqlx::raw_sql(AssertSqlSafe(sql.clone()))
+        .execute(connection)
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{sql}"));
 }

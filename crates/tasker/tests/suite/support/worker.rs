@@ -89,8 +89,10 @@ impl Worker {
         capacity: i32,
         only_task: Option<Uuid>,
     ) -> Result<Reply, sqlx::Error> {
-        let pairs: Vec<(i32, i16)> = handlers.iter().flat_map(|handler| [(*handler, 0), (*handler, 1), (*handler, 2)]).collect();
-        let column = |value: fn(&Outcome) -> Option<String>| ended.iter().map(|(_, outcome)| value(outcome)).collect::<Vec<_>>();
+        let pairs: Vec<(i32, i16)> =
+            handlers.iter().flat_map(|handler| [(*handler, 0), (*handler, 1), (*handler, 2)]).collect();
+        let column =
+            |value: fn(&Outcome) -> Option<String>| ended.iter().map(|(_, outcome)| value(outcome)).collect::<Vec<_>>();
         let rows = sqlx::query(
             "select x.* from tasker.exchange(
                by_worker => $1, s_tasks => $2, s_steps => $3, s_claims => $4, outcomes => $5, payloads => $6, error_kinds => $7,

@@ -1,0 +1,107 @@
+//! Which database a command speaks to: a server, or the embedded one in a folder.
+
+use std::path::PathBuf;
+
+use tasker::Tasker;
+
+use crate::{ending::Failure, output::quoted};
+
+/// The options that choose a database.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DatabaseArgs {
+    /// A PostgreSQL server's URL [default: DATABASE_URL; without it, the embedded database]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "folder")]
+    database: Option<String>,
+    /// The embedded database's folder [default: TASKER_FOLDER, else .tasker]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+/// A database, not opened yet.
+#[derive(Clone, Debug)]
+pub struct Database {
+    place: Place,
+    /// Whether the command line chose it, not the environment.
+    is_given: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Server(String),
+    Folder(PathBuf),
+}
+
+impl DatabaseArgs {
+    /// The chosen one: what the command line says stands before what the environment says.
+    pub fn chosen(self) -> Database {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let is_given = self.database.is_some() || self.folder.is_some();
+        let place = match (self.database, self.folder) {
+            (Some(url), _) => Place::Server(url),
+            (None, Some(folder)) => Place::Folder(folder),
+            (None, None) => match variable("DATABASE_URL") {
+                Some(url) => Place::Server(url),
+                None => Place::Folder(variable("TASKER_FOLDER").unwrap_or_else(|| ".tasker".into()).into()),
+            },
+        };
+        Database { place, is_given }
+    }
+}
+
+impl Database {
+    /// Opens it as it is: an embedded folder that is not there yet is not made, a schema that is not this program's is
+    /// refused.
+    pub async fn open(&self) -> Result<Tasker, Failure> {
+        self.refuse_absent()?;
+        let tasker = self.open_or_make().await?;
+        tasker.store().require_schema().await?;
+        Ok(tasker)
+    }
+
+    /// Opens it, making an embedded folder where there is none. A server's schema may be any, or none.
+    pub async fn open_or_make(&self) -> Result<Tasker, Failure> {
+        match &self.place {
+            Place::Server(url) => Ok(Tasker::connect(url).await?),
+            #[cfg(feature = "embedded")]
+            Place::Folder(folder) => Ok(Tasker::embedded(folder).await?),
+            #[cfg(not(feature = "embedded"))]
+            Place::Folder(_) => Err(Failure::misused(
+                "this program was built without the embedded database: give --database, or set DATABASE_URL",
+            )),
+        }
+    }
+
+    /// Refuses an embedded folder that is not there: it would be made, and have nothing in it.
+    pub fn refuse_absent(&self) -> Result<(), Failure> {
+        match &self.place {
+            Place::Folder(folder) if !folder.is_dir() => Err(Failure::unable(format!(
+                "there is no embedded database in {}: run a workflow first, give its --folder, or a server's --database (DATABASE_URL)",
+                folder.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is the embedded one.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.place, Place::Folder(_))
+    }
+
+    /// A command line to paste, of this program on this database.
+    pub fn command(&self, words: &[&str]) -> String {
+        let program = std::env::args().next().unwrap_or_else(|| "tasker".into());
+        let mut words: Vec<String> =
+            std::iter::once(program.as_str()).chain(words.iter().copied()).map(quoted).collect();
+        if self.is_given {
+            words.push(match &self.place {
+                Place::Folder(folder) => format!("--folder {}", quoted(&folder.to_string_lossy())),
+                // a password does not belong on the screen
+                Place::Server(url) if url.split('@').next().is_some_and(|user| user.matches(':').count() > 1) => {
+                    "--database \"$DATABASE_URL\"".into()
+                }
+                Place::Server(url) => format!("--database {}", quoted(url)),
+            });
+        }
+        words.join(" ")
+    }
+}

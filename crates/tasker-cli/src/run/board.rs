@@ -1,0 +1,189 @@
+//! What a progress view knows of each step: the engine's events as they happen, and between them the readiness view's word.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tasker::{
+    Event,
+    readiness::{StepReadinessStatus, StepState},
+    store::Verdict,
+};
+
+use crate::output::one_line;
+
+/// All steps of the run's task, by number.
+pub struct Board {
+    pub steps: Vec<Step>,
+    pub started: Instant,
+    news: Vec<News>,
+}
+
+/// One step.
+pub struct Step {
+    pub name: String,
+    pub now: Now,
+    /// The number of the attempt that runs, or of the last one.
+    pub attempt: u32,
+    pub retry_limit: u32,
+    /// The first line of its last failure in this run.
+    pub error: Option<String>,
+    /// How long its last attempt in this run took.
+    pub took: Option<Duration>,
+    /// When an event last spoke of it: a view that was asked earlier knows less.
+    heard_at: Option<Instant>,
+}
+
+/// What a step is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Now {
+    /// Nobody has asked the view since it last changed.
+    Unknown,
+    /// It does not run, for the view's reason.
+    Waits(Reason),
+    /// An attempt runs since then.
+    Runs(Instant),
+    /// It is satisfied, or cancelled.
+    Ended(StepState),
+}
+
+/// Why a step does not run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// The view's own word; `ready` where it has none.
+    pub word: String,
+    /// Not before this instant.
+    pub until: Option<DateTime<Utc>>,
+    /// Satisfied parents, of how many.
+    pub parents: (i32, i32),
+}
+
+/// What has become of a step, for who prints lines.
+pub enum News {
+    /// It has ended, or does not run for another reason than before.
+    Changed(usize),
+    /// An attempt failed.
+    Failed { step: usize, attempt: u32, kind: String },
+}
+
+impl Board {
+    pub fn new(names: impl IntoIterator<Item = String>) -> Board {
+        let step = |name| Step {
+            name,
+            now: Now::Unknown,
+            attempt: 0,
+            retry_limit: 0,
+            error: None,
+            took: None,
+            heard_at: None,
+        };
+        Board { steps: names.into_iter().map(step).collect(), started: Instant::now(), news: Vec::new() }
+    }
+
+    /// Takes in what the engine did.
+    pub fn hear(&mut self, event: Event, at: Instant) {
+        let number = match &event {
+            Event::Started(claimed) => claimed.step_number,
+            Event::Settled { step_number, .. } => *step_number,
+        } as usize;
+        let Some(step) = self.steps.get_mut(number) else { return };
+        step.heard_at = Some(at);
+        match event {
+            Event::Started(claimed) => {
+                step.attempt = claimed.attempt.max(0) as u32;
+                step.retry_limit = claimed.retry_limit.max(0) as u32;
+                step.now = Now::Runs(at);
+            }
+            Event::Settled { verdict, .. } => {
+                if let Now::Runs(since) = step.now {
+                    step.took = Some(at - since);
+                }
+                step.now = match verdict {
+                    Verdict::Complete(_) => Now::Ended(StepState::Complete),
+                    Verdict::Skip(_) => Now::Ended(StepState::Skipped),
+                    Verdict::Wait(_) => Now::Unknown,
+                    Verdict::Fail { error, kind, .. } => {
+                        step.error = Some(one_line(&error, 200));
+                        self.news.push(News::Failed { step: number, attempt: step.attempt, kind });
+                        Now::Unknown
+                    }
+                };
+                if let Now::Ended(_) = step.now {
+                    self.news.push(News::Changed(number));
+                }
+            }
+        }
+    }
+
+    /// Takes in what the view said when it was asked at `asked_at`, about steps of which nothing was heard since.
+    pub fn see(&mut self, rows: Vec<StepReadinessStatus>, asked_at: Instant) {
+        for row in rows {
+            let number = row.step_number as usize;
+            let Some(step) = self.steps.get_mut(number).filter(|step| step.heard_at.is_none_or(|at| at < asked_at))
+            else {
+                continue;
+            };
+            step.attempt = row.attempts.max(0) as u32;
+            step.retry_limit = row.retry_limit.max(0) as u32;
+            let now = match (row.current_state, row.blocking_reason) {
+                (StepState::InProgress, _) => match step.now {
+                    Now::Runs(since) => Now::Runs(since),
+                    _ => Now::Runs(asked_at.checked_sub(since(row.last_attempted_at)).unwrap_or(asked_at)),
+                },
+                (state, Some(word)) if word == "finished" => Now::Ended(state),
+                (_, word) => Now::Waits(Reason {
+                    word: word.unwrap_or_else(|| "ready".into()),
+                    until: row.next_retry_at,
+                    parents: (row.completed_parents, row.total_parents),
+                }),
+            };
+            if now != step.now {
+                step.now = now;
+                self.news.push(News::Changed(number));
+            }
+        }
+    }
+
+    /// What has happened since this was last asked.
+    pub fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// How many steps are satisfied.
+    pub fn satisfied(&self) -> usize {
+        self.steps.iter().filter(|step| step.is_satisfied()).count()
+    }
+
+    /// How many steps run, and how many do not, for each of the view's reasons, in the order of the steps.
+    pub fn tally(&self) -> Vec<(&str, usize)> {
+        let mut tally: Vec<(&str, usize)> = vec![("in_progress", 0)];
+        for word in self.steps.iter().filter_map(Step::word) {
+            match tally.iter_mut().find(|(known, _)| *known == word) {
+                Some((_, count)) => *count += 1,
+                None => tally.push((word, 1)),
+            }
+        }
+        tally.retain(|(_, count)| *count > 0);
+        tally
+    }
+}
+
+impl Step {
+    /// Whether its children may run.
+    pub fn is_satisfied(&self) -> bool {
+        matches!(self.now, Now::Ended(state) if state != StepState::Cancelled)
+    }
+
+    /// What it is doing, in one word; `None`: it is satisfied, or nobody has asked yet.
+    pub fn word(&self) -> Option<&str> {
+        match &self.now {
+            Now::Runs(_) => Some("in_progress"),
+            Now::Waits(reason) => Some(&reason.word),
+            Now::Ended(StepState::Cancelled) => Some("cancelled"),
+            Now::Ended(_) | Now::Unknown => None,
+        }
+    }
+}
+
+fn since(at: Option<DateTime<Utc>>) -> Duration {
+    at.and_then(|at| (Utc::now() - at).to_std().ok()).unwrap_or_default()
+}
