@@ -139,7 +139,7 @@ async fn latency(tasker: &Tasker, workflow: i32) -> Result<()> {
         commits.push(begun.elapsed());
         tokio::time::sleep(Duration::from_millis(5)).await;
         let begun = Instant::now();
-        let task = tasker.submit_many(workflow, vec![(serde_json::json!({}), Submission::default())]).await?[0];
+        let task = tasker.submit_version(workflow, &serde_json::json!({}), Submission::default()).await?;
         LAST_STEP.notified().await;
         loop {
             let state: String = sqlx::query_scalar("select state::text from tasker.tasks where task_id = $1")

@@ -122,6 +122,23 @@ impl Tasker {
         Ok(submitted)
     }
 
+    /// Submits a task of a known version.
+    ///
+    /// # Errors
+    /// As [`Tasker::submit`].
+    pub async fn submit_version(
+        &self,
+        named_task_id: i32,
+        input: &impl Serialize,
+        submission: Submission,
+    ) -> Result<Submitted, Error> {
+        let mut connection = self.store.pool.acquire().await?;
+        let context = self.checked_input(&mut connection, named_task_id, input).await?;
+        let submitted = submit(&mut connection, &[(named_task_id, context, submission)]).await?;
+        self.wake();
+        submitted.into_iter().next().ok_or(Error::Database(sqlx::Error::RowNotFound))
+    }
+
     /// Submits many tasks of one known version in one call, which takes all of them or none.
     pub async fn submit_many(
         &self,
