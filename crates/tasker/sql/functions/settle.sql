@@ -22,7 +22,7 @@ begin
     select d.*, n.child_count, n.base_retry_delay, n.max_retry_delay,
       h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at,
       coalesce(h.retry_limit, n.retry_limit) as limit_now,
-      least(greatest(delays[d.i], 0), 86400) as asked_delay,
+      case when delays[d.i] is not null then least(greatest(delays[d.i], 0), 86400) end as asked_delay,
       coalesce(retryables[d.i], n.retryable) as may_retry,
       -- a node that may run only once is not given back
       case when outcomes[d.i] = 'release' and n.retry_limit = 1 then 'lost' else outcomes[d.i] end as ended

@@ -39,6 +39,28 @@ impl TestDatabase {
         TestDatabase { store, server }
     }
 
+    /// The embedded database, which many tests share one after the other.
+    #[cfg(feature = "embedded")]
+    pub fn embedded(store: Store) -> TestDatabase {
+        TestDatabase { store, server: None }
+    }
+
+    /// Empties it, and holds its clock at the beginning of time.
+    #[cfg(feature = "embedded")]
+    pub async fn begin_anew(&self) {
+        let tables: String = self
+            .value("select string_agg(c.oid::regclass::text, ', ') from pg_class c where c.relnamespace = 'tasker'::regnamespace and c.relkind = 'r' and c.relname !~ '^schema_'")
+            .await;
+        self.run(&format!("truncate {tables}")).await;
+        self.hold_the_clock().await;
+    }
+
+    /// Everything in it that breaks a promise.
+    #[cfg(feature = "embedded")]
+    pub async fn violations(&self) -> Vec<String> {
+        super::invariants::violations(&mut *self.pool().acquire().await.unwrap()).await
+    }
+
     /// Whether it runs inside this process.
     pub fn is_embedded(&self) -> bool {
         self.server.is_none()

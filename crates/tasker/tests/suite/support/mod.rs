@@ -4,12 +4,15 @@
 mod database;
 mod invariants;
 mod play;
+mod rule;
 mod server;
 mod sketch;
 mod worker;
 
 pub use database::{Moment, TestDatabase};
 pub use play::Play;
+pub use rule::Rule;
+pub(crate) use rule::rules;
 pub use server::{with_database, with_real_clock};
 pub use sketch::sketch;
 pub use worker::{Claim, Outcome, Worker, reap};
