@@ -82,7 +82,6 @@ impl Database {
         }
     }
 
-
     /// A command line to paste, of this program on this database.
     pub fn command(&self, words: &[&str]) -> String {
         let program = std::env::args().next().unwrap_or_else(|| "tasker".into());
