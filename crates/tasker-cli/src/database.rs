@@ -65,9 +65,9 @@ impl Database {
             #[cfg(feature = "embedded")]
             Place::Folder(folder) => Ok(Tasker::embedded(folder).await?),
             #[cfg(not(feature = "embedded"))]
-            Place::Folder(_) => {
-                Err(Failure::misused("this program was built without the embedded database: give --database, or set DATABASE_URL"))
-            }
+            Place::Folder(_) => Err(Failure::misused(
+                "this program was built without the embedded database: give --database, or set DATABASE_URL",
+            )),
         }
     }
 
@@ -85,7 +85,8 @@ impl Database {
     /// A command line to paste, of this program on this database.
     pub fn command(&self, words: &[&str]) -> String {
         let program = std::env::args().next().unwrap_or_else(|| "tasker".into());
-        let mut words: Vec<String> = std::iter::once(program.as_str()).chain(words.iter().copied()).map(quoted).collect();
+        let mut words: Vec<String> =
+            std::iter::once(program.as_str()).chain(words.iter().copied()).map(quoted).collect();
         if self.is_given {
             words.push(match &self.place {
                 Place::Folder(folder) => format!("--folder {}", quoted(&folder.to_string_lossy())),

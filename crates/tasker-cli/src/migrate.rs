@@ -20,14 +20,16 @@ pub async fn run(_: Args, session: &Session) -> Result<Ending, Failure> {
     tasker.close().await;
     let report = migrated?;
     if session.json {
-        let answer = json!({ "schema_version": SCHEMA_VERSION, "migrations": report.migrations, "replaced": report.replaced });
+        let answer =
+            json!({ "schema_version": SCHEMA_VERSION, "migrations": report.migrations, "replaced": report.replaced });
         print_json(&answer)?;
     } else {
         let tables = match report.migrations.as_slice() {
             [] => "its tables are as before".into(),
             numbers => format!("migrations {} ran", numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")),
         };
-        let objects = if report.replaced { "views and functions were replaced" } else { "views and functions are as before" };
+        let objects =
+            if report.replaced { "views and functions were replaced" } else { "views and functions are as before" };
         print(&format!("the schema has version {SCHEMA_VERSION}: {tables}, {objects}\n"))?;
     }
     Ok(Ending::Done)

@@ -18,14 +18,17 @@ pub fn print(text: &str) -> Result<(), Failure> {
 
 /// Prints one JSON value and a line end on stdout.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Failure::unable(format!("the answer has no JSON form: {e}")))?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Failure::unable(format!("the answer has no JSON form: {e}")))?;
     print(&format!("{text}\n"))
 }
 
 /// What became of writing to stdout: nobody reads it any more, or there is no room for it.
 pub fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::unable(format!("stdout cannot be written: {error}"))),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::unable(format!("stdout cannot be written: {error}")))
+        }
         _ => Ok(()),
     }
 }
@@ -54,7 +57,9 @@ impl Paint {
 
     fn on(is_terminal: bool) -> Paint {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        Paint { colours: is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb") }
+        Paint {
+            colours: is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+        }
     }
 
     /// Whether there are colours.
@@ -120,7 +125,8 @@ pub fn instant(at: DateTime<Utc>) -> String {
 /// A number with its digits in groups: `8,233`.
 pub fn count(number: usize) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
     groups.join(",")
 }
 
@@ -149,7 +155,9 @@ pub fn quoted(word: &str) -> String {
 
 /// Lines of cells as columns, two spaces apart; the last column is as wide as it wants.
 pub fn columns(lines: &[Vec<String>]) -> String {
-    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| shown_width(cell)).max().unwrap_or(0);
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| shown_width(cell)).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..lines.iter().map(Vec::len).max().unwrap_or(0)).map(width).collect();
     let mut text = String::new();
     for line in lines {
@@ -166,7 +174,10 @@ pub fn columns(lines: &[Vec<String>]) -> String {
 
 /// How many characters of a cell are seen: all but its colours.
 fn shown_width(cell: &str) -> usize {
-    cell.split('\x1b').enumerate().map(|(i, part)| if i == 0 { part } else { part.split_once('m').map_or("", |p| p.1) }.chars().count()).sum()
+    cell.split('\x1b')
+        .enumerate()
+        .map(|(i, part)| if i == 0 { part } else { part.split_once('m').map_or("", |p| p.1) }.chars().count())
+        .sum()
 }
 
 #[cfg(test)]

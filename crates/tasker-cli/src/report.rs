@@ -157,11 +157,14 @@ pub fn headline(context: &TaskExecutionContext, paint: Paint) -> String {
 pub fn step_lines(steps: &[&StepItem], paint: Paint) -> String {
     let mut shown = steps.to_vec();
     if shown.len() > LINES {
-        shown.sort_by_key(|step| (is_satisfied(step), step.blocking_reason.as_deref() == Some("dependencies_not_satisfied")));
+        shown.sort_by_key(|step| {
+            (is_satisfied(step), step.blocking_reason.as_deref() == Some("dependencies_not_satisfied"))
+        });
     }
     let lines: Vec<Vec<String>> = shown.iter().take(LINES).map(|step| step_line(step, paint)).collect();
     let more = shown.len().saturating_sub(LINES);
-    columns(&lines) + &if more > 0 { format!("and {} more; --json has all\n", counted(more, "step")) } else { String::new() }
+    columns(&lines)
+        + &if more > 0 { format!("and {} more; --json has all\n", counted(more, "step")) } else { String::new() }
 }
 
 fn step_line(step: &StepItem, paint: Paint) -> Vec<String> {
@@ -173,11 +176,16 @@ fn step_line(step: &StepItem, paint: Paint) -> Vec<String> {
     };
     let reason = match step.blocking_reason.as_deref() {
         Some("finished" | "in_progress") => String::new(),
-        Some("dependencies_not_satisfied") => format!("dependencies_not_satisfied {}/{}", step.completed_parents, step.total_parents),
-        Some(word) => format!("{word}{}", step.next_retry_at.map(|at| format!(" until {}", instant(at))).unwrap_or_default()),
+        Some("dependencies_not_satisfied") => {
+            format!("dependencies_not_satisfied {}/{}", step.completed_parents, step.total_parents)
+        }
+        Some(word) => {
+            format!("{word}{}", step.next_retry_at.map(|at| format!(" until {}", instant(at))).unwrap_or_default())
+        }
         None => "ready".into(),
     };
-    let attempts = if step.attempts > 1 { format!("attempt {} of {}", step.attempts, step.retry_limit) } else { String::new() };
+    let attempts =
+        if step.attempts > 1 { format!("attempt {} of {}", step.attempts, step.retry_limit) } else { String::new() };
     let error = one_line(step.error.as_deref().unwrap_or_default(), 100);
     vec![format!("  {sign} {}", step.name), step.state.to_string(), reason, attempts, paint.dim(error)]
 }
@@ -190,12 +198,19 @@ pub async fn trouble(store: &Store, steps: &[StepItem], paint: Paint) -> Result<
         let kind = step.error_kind.as_deref().map(|kind| format!(" ({kind})")).unwrap_or_default();
         text += &match step.state {
             StepState::Cancelled => format!("{}: cancelled\n", paint.bold(&step.name)),
-            _ => format!("{}: attempt {} of {} failed{kind}\n", paint.bold(&step.name), step.attempts, step.retry_limit),
+            _ => {
+                format!("{}: attempt {} of {} failed{kind}\n", paint.bold(&step.name), step.attempts, step.retry_limit)
+            }
         };
         for line in step.error.iter().flat_map(|error| error.trim_end().lines()) {
             text += &format!("    {}\n", paint.red(line));
         }
-        for cause in store.explain_step(step.workflow_step_id).await?.iter().filter(|cause| cause.step_number == step.step_number) {
+        for cause in store
+            .explain_step(step.workflow_step_id)
+            .await?
+            .iter()
+            .filter(|cause| cause.step_number == step.step_number)
+        {
             if cause.cause != "task_not_live" {
                 text += &format!("    {}: {}\n", cause.cause, cause.detail);
             }
@@ -203,12 +218,18 @@ pub async fn trouble(store: &Store, steps: &[StepItem], paint: Paint) -> Result<
     }
     for step in dead.iter().skip(TOLD).take(TOLD) {
         let error = one_line(step.error.as_deref().unwrap_or_default(), 100);
-        text += &format!("{}: {} {}\n", paint.bold(&step.name), step.blocking_reason.as_deref().unwrap_or("cancelled"), paint.dim(error));
+        text += &format!(
+            "{}: {} {}\n",
+            paint.bold(&step.name),
+            step.blocking_reason.as_deref().unwrap_or("cancelled"),
+            paint.dim(error)
+        );
     }
     if let Some(more @ 1..) = dead.len().checked_sub(2 * TOLD) {
         text += &format!("and {} more\n", counted(more, "such step"));
     }
-    let waiting = steps.iter().filter(|step| step.blocking_reason.as_deref() == Some("dependencies_not_satisfied")).count();
+    let waiting =
+        steps.iter().filter(|step| step.blocking_reason.as_deref() == Some("dependencies_not_satisfied")).count();
     if waiting > 0 && !dead.is_empty() {
         let verb = if waiting == 1 { "waits" } else { "wait" };
         text += &format!("{} {verb} for {}\n", counted(waiting, "step"), if dead.len() == 1 { "it" } else { "them" });

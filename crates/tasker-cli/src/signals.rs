@@ -5,7 +5,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Cancels `stop` at the first signal. Ends at the second, or at the first where nothing has to be put in order.
 pub async fn watch(stop: CancellationToken, is_patient: bool) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         tracing::warn!("signals cannot be received: an interrupted run is not ended in order");
         return std::future::pending().await;
     };

@@ -40,7 +40,10 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
         tasker.handle(name, handler);
     }
     tracing::info!("serving {names}, at most {} steps at once", args.concurrency);
-    let worked = tasker.worker(WorkerOptions { concurrency: args.concurrency, ..WorkerOptions::default() }).run(session.stop.clone()).await;
+    let worked = tasker
+        .worker(WorkerOptions { concurrency: args.concurrency, ..WorkerOptions::default() })
+        .run(session.stop.clone())
+        .await;
     tasker.close().await;
     worked?;
     tracing::info!("drained");

@@ -383,7 +383,6 @@ create table tasker.leases (
   primary key (task_id, step_number)
 ) with (fillfactor = 70);
 create index on tasker.leases (lease_expires_at);
-create index on tasker.leases (worker_id);
 create index on tasker.leases (limit_key) where limit_key <> '';
 comment on table tasker.leases is 'What is being run: a worker''s time-limited right to one attempt, fenced by its claim id.';
 comment on column tasker.leases.task_id is 'The task.';

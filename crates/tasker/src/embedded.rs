@@ -20,6 +20,18 @@ pub(crate) struct Database {
     socket: tempfile::TempDir,
 }
 
+impl Database {
+    /// Stops it, its connections closed, and frees the folder.
+    pub(crate) async fn shut_down(mut self) {
+        let (server, lock) = (self.server.take(), self.lock.take());
+        let _ = tokio::task::spawn_blocking(move || {
+            let _ = server.map(PgliteServer::shutdown);
+            drop(lock);
+        })
+        .await;
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         // the server ends when its last connection is closed, which may be later than this: wait for it elsewhere. A failure
@@ -53,7 +65,10 @@ fn start(folder: &Path) -> Result<Database, Error> {
     let broken = |what: &str, e: &dyn std::fmt::Display| Error::Embedded(format!("{what} {}: {e}", folder.display()));
     std::fs::create_dir_all(folder).map_err(|e| broken("cannot make the folder", &e))?;
     let lock = lock(folder)?;
-    let socket = tempfile::Builder::new().prefix("tasker-").tempdir().map_err(|e| broken("cannot make a socket's folder for", &e))?;
+    let socket = tempfile::Builder::new()
+        .prefix("tasker-")
+        .tempdir()
+        .map_err(|e| broken("cannot make a socket's folder for", &e))?;
     let server = PgliteServer::builder()
         .path(folder.join("postgres"))
         .unix(socket.path().join(".s.PGSQL.5432"))
@@ -65,7 +80,8 @@ fn start(folder: &Path) -> Result<Database, Error> {
 fn lock(folder: &Path) -> Result<File, Error> {
     let path: PathBuf = folder.join("lock");
     let broken = |e: std::io::Error| Error::Embedded(format!("cannot lock {}: {e}", path.display()));
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(broken)?;
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(broken)?;
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0).map_err(broken)?;

@@ -15,7 +15,9 @@ pub enum Error {
     #[error("the database failed: {0}")]
     Database(#[source] sqlx::Error),
     /// The schema in the database is newer than this program.
-    #[error("the database has schema version {found}, and this program knows versions up to {known}: use a newer program")]
+    #[error(
+        "the database has schema version {found}, and this program knows versions up to {known}: use a newer program"
+    )]
     SchemaTooNew {
         /// The version in the database.
         found: i32,
@@ -31,7 +33,9 @@ pub enum Error {
         needed: i32,
     },
     /// A view or function of the user's own stands on one of ours, which has changed.
-    #[error("the schema cannot be replaced while other objects stand on it:\n{detail}\ndrop them, migrate, and create them again")]
+    #[error(
+        "the schema cannot be replaced while other objects stand on it:\n{detail}\ndrop them, migrate, and create them again"
+    )]
     SchemaInUse {
         /// What depends on what.
         detail: String,

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::{
+    FromRow, Postgres, TypeInfo,
+    error::BoxDynError,
+    postgres::{PgTypeInfo, PgValueRef},
+};
 use uuid::Uuid;
 
 use crate::{Error, store::Store};
 
 /// A step's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, sqlx::Type)]
-#[sqlx(type_name = "tasker.step_state", rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// Nothing has happened, or it may be claimed again.
@@ -31,8 +34,7 @@ pub enum StepState {
 }
 
 /// A task's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, sqlx::Type)]
-#[sqlx(type_name = "tasker.task_state", rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
     /// No step has been claimed.
@@ -50,7 +52,7 @@ pub enum TaskState {
 }
 
 macro_rules! words {
-    ($type:ty { $($variant:ident: $word:literal),* $(,)? }) => {
+    ($type:ty as $sql:literal { $($variant:ident: $word:literal),* $(,)? }) => {
         impl $type {
             /// The word in the database, the APIs and the command line.
             pub fn as_str(self) -> &'static str {
@@ -60,6 +62,20 @@ macro_rules! words {
         impl std::fmt::Display for $type {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
+            }
+        }
+        // an enum of the database travels as its word; a parameter is sent as text and cast in the statement
+        impl sqlx::Type<Postgres> for $type {
+            fn type_info() -> PgTypeInfo {
+                <str as sqlx::Type<Postgres>>::type_info()
+            }
+            fn compatible(type_info: &PgTypeInfo) -> bool {
+                type_info.name().rsplit('.').next() == Some($sql) || <str as sqlx::Type<Postgres>>::compatible(type_info)
+            }
+        }
+        impl<'r> sqlx::Decode<'r, Postgres> for $type {
+            fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+                Ok(value.as_str()?.parse()?)
             }
         }
         impl std::str::FromStr for $type {
@@ -74,11 +90,11 @@ macro_rules! words {
     };
 }
 
-words!(StepState {
+words!(StepState as "step_state" {
     Pending: "pending", InProgress: "in_progress", Complete: "complete", Failed: "failed", Cancelled: "cancelled",
     ResolvedManually: "resolved_manually", Skipped: "skipped",
 });
-words!(TaskState {
+words!(TaskState as "task_state" {
     Pending: "pending", InProgress: "in_progress", Complete: "complete", Failed: "failed", Cancelled: "cancelled",
     ResolvedManually: "resolved_manually",
 });

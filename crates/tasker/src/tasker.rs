@@ -7,16 +7,15 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, postgres::PgConnectOptions};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     Error,
-    engine::{self, Driven, Observer, Worker, WorkerOptions},
+    engine::{self, Driven, Observer, Waker, Worker, WorkerOptions},
     handlers::Handler,
     json,
-    store::{Store, Submission, Submitted, input_schema, submit},
+    store::{Store, Submission, Submitted, definition, find_workflow, input_schema, submit},
     workflow::{Definition, InputSchema, Workflow},
 };
 
@@ -24,7 +23,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Tasker {
     store: Store,
-    wake: Arc<Notify>,
+    wake: Waker,
     handlers: Arc<RwLock<BTreeMap<String, Arc<dyn Handler>>>>,
     inputs: Arc<RwLock<HashMap<i32, Option<Arc<InputSchema>>>>>,
     #[cfg(feature = "embedded")]
@@ -56,8 +55,8 @@ impl Tasker {
 
     fn over(store: Store) -> Tasker {
         Tasker {
+            wake: Waker::new(store.clone()),
             store,
-            wake: Arc::default(),
             handlers: Arc::default(),
             inputs: Arc::default(),
             #[cfg(feature = "embedded")]
@@ -73,6 +72,10 @@ impl Tasker {
     /// Closes the connections, and the embedded database where that is what it is.
     pub async fn close(self) {
         self.store.pool.close().await;
+        #[cfg(feature = "embedded")]
+        if let Some(database) = self.embedded.and_then(Arc::into_inner) {
+            database.shut_down().await;
+        }
     }
 
     /// Brings the schema to this program's version.
@@ -106,32 +109,54 @@ impl Tasker {
     ///
     /// # Errors
     /// An unknown workflow, an input that its schema refuses, a used idempotency key with another body.
-    pub async fn submit(&self, namespace: &str, name: &str, input: &impl Serialize, submission: Submission) -> Result<Submitted, Error> {
-        let id = self.store.find_workflow(namespace, name, None).await?;
-        self.submit_version(id, input, submission).await
+    pub async fn submit(
+        &self,
+        namespace: &str,
+        name: &str,
+        input: &impl Serialize,
+        submission: Submission,
+    ) -> Result<Submitted, Error> {
+        let mut connection = self.store.pool.acquire().await?;
+        let submitted = self.submit_in(&mut connection, namespace, name, input, submission).await?;
+        self.wake();
+        Ok(submitted)
     }
 
     /// Submits a task of a known version.
-    pub async fn submit_version(&self, named_task_id: i32, input: &impl Serialize, submission: Submission) -> Result<Submitted, Error> {
-        let context = self.checked_input(named_task_id, input).await?;
-        let submitted = submit(&mut *self.store.pool.acquire().await?, &[(named_task_id, context, submission)]).await?;
-        self.woken().await;
-        Ok(submitted.into_iter().next().unwrap_or(Submitted { task_id: Uuid::nil(), existing: false }))
+    ///
+    /// # Errors
+    /// As [`Tasker::submit`].
+    pub async fn submit_version(
+        &self,
+        named_task_id: i32,
+        input: &impl Serialize,
+        submission: Submission,
+    ) -> Result<Submitted, Error> {
+        let mut connection = self.store.pool.acquire().await?;
+        let context = self.checked_input(&mut connection, named_task_id, input).await?;
+        let submitted = submit(&mut connection, &[(named_task_id, context, submission)]).await?;
+        self.wake();
+        submitted.into_iter().next().ok_or(Error::Database(sqlx::Error::RowNotFound))
     }
 
-    /// Submits many tasks of one known version in one call.
-    pub async fn submit_many(&self, named_task_id: i32, inputs: Vec<(serde_json::Value, Submission)>) -> Result<Vec<Submitted>, Error> {
+    /// Submits many tasks of one known version in one call, which takes all of them or none.
+    pub async fn submit_many(
+        &self,
+        named_task_id: i32,
+        inputs: Vec<(serde_json::Value, Submission)>,
+    ) -> Result<Vec<Submitted>, Error> {
+        let mut connection = self.store.pool.acquire().await?;
         let mut tasks = Vec::with_capacity(inputs.len());
         for (input, submission) in inputs {
-            tasks.push((named_task_id, self.checked_input(named_task_id, &input).await?, submission));
+            tasks.push((named_task_id, self.checked_input(&mut connection, named_task_id, &input).await?, submission));
         }
-        let submitted = submit(&mut *self.store.pool.acquire().await?, &tasks).await?;
-        self.woken().await;
+        let submitted = submit(&mut connection, &tasks).await?;
+        self.wake();
         Ok(submitted)
     }
 
     /// Submits a task in the caller's own transaction: it commits with it, or leaves nothing. Workers find it within
-    /// their poll interval after the commit, or at once with [`Tasker::woken`].
+    /// their poll interval after the commit, or at once with [`Tasker::wake`].
     pub async fn submit_in(
         &self,
         transaction: &mut PgConnection,
@@ -140,20 +165,15 @@ impl Tasker {
         input: &impl Serialize,
         submission: Submission,
     ) -> Result<Submitted, Error> {
-        let id = self.store.find_workflow(namespace, name, None).await?;
-        let context = self.checked_input(id, input).await?;
+        let id = find_workflow(transaction, namespace, name, None).await?;
+        let context = self.checked_input(transaction, id, input).await?;
         let submitted = submit(transaction, &[(id, context, submission)]).await?;
-        Ok(submitted.into_iter().next().unwrap_or(Submitted { task_id: Uuid::nil(), existing: false }))
+        submitted.into_iter().next().ok_or(Error::Database(sqlx::Error::RowNotFound))
     }
 
     /// Tells workers, here and elsewhere, to look for work now. A hint: without it they look within their poll interval.
-    pub async fn woken(&self) {
-        self.wake.notify_one();
-        if !self.store.is_single() {
-            if let Err(error) = self.store.wake().await {
-                tracing::debug!("the wake-up was not sent: {error}");
-            }
-        }
+    pub fn wake(&self) {
+        self.wake.wake();
     }
 
     /// A worker with this process's handlers.
@@ -165,7 +185,13 @@ impl Tasker {
     ///
     /// # Errors
     /// An unknown task; a database that is away for longer than half a minute.
-    pub async fn drive(&self, task_id: Uuid, options: WorkerOptions, observer: Option<Observer>, stop: CancellationToken) -> Result<Driven, Error> {
+    pub async fn drive(
+        &self,
+        task_id: Uuid,
+        options: WorkerOptions,
+        observer: Option<Observer>,
+        stop: CancellationToken,
+    ) -> Result<Driven, Error> {
         engine::drive(self.store.clone(), self.served(), options, self.wake.clone(), task_id, observer, stop).await
     }
 
@@ -174,14 +200,19 @@ impl Tasker {
     }
 
     /// An input as JSON text, checked against the workflow's schema, with its defaults.
-    async fn checked_input(&self, named_task_id: i32, input: &impl Serialize) -> Result<String, Error> {
+    async fn checked_input(
+        &self,
+        connection: &mut PgConnection,
+        named_task_id: i32,
+        input: &impl Serialize,
+    ) -> Result<String, Error> {
         let refused = |message: String| Error::Json { what: "the input".into(), message };
         let input = json::encode(input).map_err(|e| refused(e.to_string()))?;
         let known = self.inputs.read().unwrap_or_else(PoisonError::into_inner).get(&named_task_id).cloned();
         let schema = match known {
             Some(schema) => schema,
             None => {
-                let definition = self.store.definition(named_task_id).await?;
+                let definition = definition(connection, named_task_id).await?;
                 let schema = input_schema(named_task_id, &definition)?.map(Arc::new);
                 self.inputs.write().unwrap_or_else(PoisonError::into_inner).insert(named_task_id, schema.clone());
                 schema

@@ -67,7 +67,15 @@ pub enum News {
 
 impl Board {
     pub fn new(names: impl IntoIterator<Item = String>) -> Board {
-        let step = |name| Step { name, now: Now::Unknown, attempt: 0, retry_limit: 0, error: None, took: None, heard_at: None };
+        let step = |name| Step {
+            name,
+            now: Now::Unknown,
+            attempt: 0,
+            retry_limit: 0,
+            error: None,
+            took: None,
+            heard_at: None,
+        };
         Board { steps: names.into_iter().map(step).collect(), started: Instant::now(), news: Vec::new() }
     }
 
@@ -110,7 +118,10 @@ impl Board {
     pub fn see(&mut self, rows: Vec<StepReadinessStatus>, asked_at: Instant) {
         for row in rows {
             let number = row.step_number as usize;
-            let Some(step) = self.steps.get_mut(number).filter(|step| step.heard_at.is_none_or(|at| at < asked_at)) else { continue };
+            let Some(step) = self.steps.get_mut(number).filter(|step| step.heard_at.is_none_or(|at| at < asked_at))
+            else {
+                continue;
+            };
             step.attempt = row.attempts.max(0) as u32;
             step.retry_limit = row.retry_limit.max(0) as u32;
             let now = match (row.current_state, row.blocking_reason) {

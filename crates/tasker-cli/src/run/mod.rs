@@ -8,7 +8,11 @@ mod lines;
 mod outcome;
 mod progress;
 
-use std::{fs, io::Read, path::{Path, PathBuf}};
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use tasker::{
@@ -61,8 +65,15 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
     ended
 }
 
-async fn run_task(args: &Args, session: &Session, tasker: &Tasker, definition: &Definition, input: Value) -> Result<Ending, Failure> {
-    let base_dir = std::env::current_dir().map_err(|e| Failure::unable(format!("the working folder is not there: {e}")))?;
+async fn run_task(
+    args: &Args,
+    session: &Session,
+    tasker: &Tasker,
+    definition: &Definition,
+    input: Value,
+) -> Result<Ending, Failure> {
+    let base_dir =
+        std::env::current_dir().map_err(|e| Failure::unable(format!("the working folder is not there: {e}")))?;
     for (name, handler) in handlers::built_in(&Options { allow_command: true, base_dir }) {
         tasker.handle(name, handler);
     }
@@ -93,19 +104,30 @@ async fn run_task(args: &Args, session: &Session, tasker: &Tasker, definition: &
         Ok(Driven::Interrupted) => outcome.interrupted().await,
         Err(error) => {
             let failure = Failure::from(error);
-            Err(Failure { message: format!("{}\nwhen that is mended, go on with:\n    {}", failure.message, outcome.resume()), ..failure })
+            Err(Failure {
+                message: format!("{}\nwhen that is mended, go on with:\n    {}", failure.message, outcome.resume()),
+                ..failure
+            })
         }
     }
 }
 
 /// Reads the file and gives it its version.
 fn definition(args: &Args) -> Result<Definition, Failure> {
-    let mut definition = Definition::from_file(&args.file, &[]).map_err(|refused| refuse(&args.file, &refused.to_string()))?;
+    let mut definition =
+        Definition::from_file(&args.file, &[]).map_err(|refused| refuse(&args.file, &refused.to_string()))?;
     let mut foreign: Vec<String> = definition
         .steps
         .iter()
         .filter(|step| !BUILT_IN.contains(&step.handler.as_str()))
-        .map(|step| format!("{}: step `{}` has the handler `{}`, which is a function of a program", args.file.display(), step.name, step.handler))
+        .map(|step| {
+            format!(
+                "{}: step `{}` has the handler `{}`, which is a function of a program",
+                args.file.display(),
+                step.name,
+                step.handler
+            )
+        })
         .collect();
     if !foreign.is_empty() {
         foreign.push(format!("`tasker run` has the handlers {}", BUILT_IN.join(", ")));
@@ -123,7 +145,9 @@ fn refuse(file: &Path, problems: &str) -> Failure {
 fn input(given: Option<&str>, definition: &Definition) -> Result<Value, Failure> {
     let text = match given.map(|given| given.split_at_checked(1)) {
         None => "{}".into(),
-        Some(Some(("@", file))) => read(file).map_err(|error| Failure::misused(format!("--input: {file} cannot be read: {error}")))?,
+        Some(Some(("@", file))) => {
+            read(file).map_err(|error| Failure::misused(format!("--input: {file} cannot be read: {error}")))?
+        }
         Some(_) => given.unwrap_or_default().to_string(),
     };
     let text = json::check(&text).map_err(|invalid| Failure::misused(format!("--input: {invalid}")))?;

@@ -4,12 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tasker::{
-    context::TaskExecutionContext,
-    readiness::TaskState,
-    store::Store,
-    workflow::Definition,
-};
+use tasker::{context::TaskExecutionContext, readiness::TaskState, store::Store, workflow::Definition};
 use uuid::Uuid;
 
 use crate::{
@@ -99,7 +94,8 @@ impl Outcome<'_> {
     /// The files that were written, and the results of the steps on which no other depends, where they are few.
     async fn print_outputs(&self, context: &TaskExecutionContext) -> Result<(), Failure> {
         let levels = self.definition.levels();
-        let is_output = |number: &usize| levels[*number].child_count == 0 || self.definition.steps[*number].handler == "render";
+        let is_output =
+            |number: &usize| levels[*number].child_count == 0 || self.definition.steps[*number].handler == "render";
         let numbers: Vec<i32> = (0..levels.len()).filter(is_output).map(|number| number as i32).collect();
         if numbers.len() > OUTPUTS {
             let show = self.session.database.command(&["task", "show", &self.task_id.to_string(), "--json"]);

@@ -115,9 +115,11 @@ fn plain(board: &mut Board) -> Vec<String> {
                     let until = reason.until.map(|until| format!(" until {}", instant(until))).unwrap_or_default();
                     Some(format!("{}: {}{until}", step.name, reason.word))
                 }
-                Now::Ended(state) if tells_all => {
-                    Some(format!("{}: {state}{}", step.name, step.took.map(|took| format!(" in {}", time(took))).unwrap_or_default()))
-                }
+                Now::Ended(state) if tells_all => Some(format!(
+                    "{}: {state}{}",
+                    step.name,
+                    step.took.map(|took| format!(" in {}", time(took))).unwrap_or_default()
+                )),
                 _ => None,
             }
         }
@@ -126,7 +128,13 @@ fn plain(board: &mut Board) -> Vec<String> {
 }
 
 /// Shows a task's progress until the engine stops speaking of it.
-pub async fn follow(store: Store, task_id: Uuid, names: Vec<String>, mut events: UnboundedReceiver<Event>, mut show: Show) {
+pub async fn follow(
+    store: Store,
+    task_id: Uuid,
+    names: Vec<String>,
+    mut events: UnboundedReceiver<Event>,
+    mut show: Show,
+) {
     let mut board = Board::new(names);
     let mut view = View::default();
     let mut frames = tokio::time::interval(FRAME);

@@ -68,7 +68,11 @@ pub struct Why {
 pub async fn run(verb: Verb, session: &Session, tasker: &Tasker) -> Result<(), Failure> {
     let store = tasker.store();
     let actor = std::env::var("USER").ok();
-    let (Verb::Retry { why, .. } | Verb::Resolve { why, .. } | Verb::Cancel { why, .. } | Verb::Pause { why, .. } | Verb::Resume { why, .. }) = &verb;
+    let (Verb::Retry { why, .. }
+    | Verb::Resolve { why, .. }
+    | Verb::Cancel { why, .. }
+    | Verb::Pause { why, .. }
+    | Verb::Resume { why, .. }) = &verb;
     let by = ByHand { actor: actor.as_deref(), reason: why.reason.as_deref() };
     let (id, state) = match &verb {
         Verb::Retry { subject, .. } => match subject.find(store).await? {
@@ -77,9 +81,12 @@ pub async fn run(verb: Verb, session: &Session, tasker: &Tasker) -> Result<(), F
         },
         Verb::Resolve { subject, result, .. } => match (subject.find(store).await?, result) {
             (Subject::Task(id), None) => (id, store.resolve_task(id, by).await?.as_str()),
-            (Subject::Task(_), Some(_)) => return Err(Failure::misused("a task has no result: name the step whose result it is")),
+            (Subject::Task(_), Some(_)) => {
+                return Err(Failure::misused("a task has no result: name the step whose result it is"));
+            }
             (Subject::Step(id), result) => {
-                let result = json::check(result.as_deref().unwrap_or("null")).map_err(|e| Failure::misused(format!("--result: {e}")))?;
+                let result = json::check(result.as_deref().unwrap_or("null"))
+                    .map_err(|e| Failure::misused(format!("--result: {e}")))?;
                 (id, store.resolve_step(id, &result, by).await?.as_str())
             }
         },

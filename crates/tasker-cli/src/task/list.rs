@@ -34,10 +34,18 @@ pub async fn run(args: Args, session: &Session, store: &Store) -> Result<(), Fai
     let lines: Vec<Vec<String>> = tasks
         .into_iter()
         .map(|task| {
-            let took = task.finished_at.and_then(|end| (end - task.created_at).to_std().ok()).map(time).unwrap_or_default();
+            let took =
+                task.finished_at.and_then(|end| (end - task.created_at).to_std().ok()).map(time).unwrap_or_default();
             let workflow = format!("{} {}", task.workflow, paint.dim(&task.version));
             let state = state_word(task.state, task.paused, paint);
-            vec![task.task_id.to_string(), state, instant(task.created_at), took, workflow, task.summary.unwrap_or_default()]
+            vec![
+                task.task_id.to_string(),
+                state,
+                instant(task.created_at),
+                took,
+                workflow,
+                task.summary.unwrap_or_default(),
+            ]
         })
         .collect();
     print(&columns(&lines))

@@ -7,7 +7,7 @@ create function tasker.claim(
   out l_tasks uuid[], out l_steps int[], out next_positions timestamptz[], out next_keys text[], out next_at timestamptz)
 language plpgsql as $$
 declare
-  now_ timestamptz := tasker.clock(); seen_all boolean; places tid[];
+  now_ timestamptz := tasker.clock(); seen_all boolean; places tid[]; t record;
   k_pairs int[]; k_keys text[]; k_limits int[]; k_rooms int[];
 begin
   next_keys := keys;
@@ -90,7 +90,8 @@ begin
     raise exception 'found % steps for a limit of %', cardinality(places), wanted;
   end if;
   if places is not null then
-    select x.l_tasks, x.l_steps into l_tasks, l_steps from tasker.take(by_worker, places, lease) x;
+    t := tasker.take(by_worker, places, lease);
+    l_tasks := t.l_tasks; l_steps := t.l_steps;
   end if;
   if seen_all then
     select min(r.queue_at) into next_at from unnest(handlers, lanes) p(handler_id, lane)

@@ -2,7 +2,7 @@
 create function tasker.claim_task(by_worker uuid, of_task uuid, handlers int[], wanted int, lease interval,
   out l_tasks uuid[], out l_steps int[], out next_at timestamptz)
 language plpgsql as $$
-declare now_ timestamptz := tasker.clock(); places tid[];
+declare now_ timestamptz := tasker.clock(); places tid[]; t record;
 begin
   perform pg_advisory_xact_lock(x.id) from (
     select distinct hashtextextended(r.limit_key, 7461) as id from tasker.ready_steps r
@@ -22,7 +22,8 @@ begin
     where r.task_id = of_task for update of r skip locked)
   select array_agg(c.ctid) into places from candidates c;
   if places is not null then
-    select x.l_tasks, x.l_steps into l_tasks, l_steps from tasker.take(by_worker, places, lease) x;
+    t := tasker.take(by_worker, places, lease);
+    l_tasks := t.l_tasks; l_steps := t.l_steps;
   end if;
   select min(r.queue_at) into next_at from tasker.ready_steps r where r.task_id = of_task and r.handler_id = any(handlers) and r.queue_at > now_;
 end $$;

@@ -5,7 +5,7 @@ create function tasker.exchange(
   by_worker uuid,
   s_tasks uuid[], s_steps int[], s_claims uuid[], outcomes text[], payloads text[],
   error_kinds text[], retryables boolean[], delays double precision[], instants timestamptz[],
-  handlers int[], lanes smallint[], positions timestamptz[], keys text[], capacity int, lease interval, only_task uuid default null, reap_from timestamptz default null)
+  handlers int[], lanes smallint[], positions timestamptz[], keys text[], capacity int, lease interval, only_task uuid default null, reap_from timestamptz default null, searches boolean default true)
 returns table (answers text[], next_positions timestamptz[], next_keys text[], next_in interval, left_over boolean, next_reap_from timestamptz,
   task_id uuid, step_number int, named_task_id int, attempt int, claim_id uuid, retry_limit int, generation int, timer timestamptz,
   context text, input text, results text)
@@ -16,13 +16,17 @@ as $$
 declare
   now_ timestamptz; release_number bigint; begins boolean; settled_ int; answers_ text[];
   c_tasks uuid[]; c_steps int[]; kept uuid[]; l_tasks uuid[]; l_steps int[];
-  left_over_ boolean := false; next_at_ timestamptz; more_tasks uuid[]; more_steps int[];
+  left_over_ boolean := false; next_at_ timestamptz; x record;
 begin
-  perform tasker.require_read_committed();
+  -- the test is here, where it costs no statement
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+    perform tasker.require_read_committed();
+  end if;
 
   -- an idle worker reaps in the same call; one that settles holds locks, under which reaping could deadlock
   if reap_from is not null and cardinality(s_tasks) = 0 then
-    select x.next_position into next_reap_from from tasker.reap(100, reap_from, by_worker) x;
+    x := tasker.reap(100, reap_from, by_worker);
+    next_reap_from := x.next_position;
   end if;
 
   if cardinality(s_tasks) > 0 then
@@ -32,8 +36,8 @@ begin
       perform tasker.record_start(s_tasks);
     end if;
     now_ := tasker.clock();
-    select x.settled, x.c_tasks, x.c_steps into settled_, c_tasks, c_steps
-    from tasker.settle('settle', now_, s_tasks, s_steps, s_claims, outcomes, payloads, error_kinds, retryables, delays, instants, null) x;
+    x := tasker.settle('settle', now_, s_tasks, s_steps, s_claims, outcomes, payloads, error_kinds, retryables, delays, instants, null);
+    settled_ := x.settled; c_tasks := x.c_tasks; c_steps := x.c_steps;
 
     if c_tasks is not null then
       -- the view is asked, about these steps only: what it calls ready is leased at once where this worker serves it,
@@ -71,22 +75,22 @@ begin
       into l_tasks, l_steps, kept, left_over_;
     end if;
 
-    perform tasker.conclude(array(select u from unnest(s_tasks) u except select u from unnest(kept) u));
+    if not s_tasks <@ coalesce(kept, '{}') then
+      perform tasker.conclude(array(select u from unnest(s_tasks) u except select u from unnest(kept) u));
+    end if;
     answers_ := case when settled_ = cardinality(s_tasks) then array_fill('settled'::text, array[settled_])
       else tasker.answers(s_tasks, s_steps, s_claims) end;
   end if;
 
   next_positions := positions; next_keys := keys;
-  if coalesce(cardinality(l_tasks), 0) < capacity and cardinality(handlers) > 0 then
+  if searches and coalesce(cardinality(l_tasks), 0) < capacity and cardinality(handlers) > 0 then
     if only_task is null then
-      select x.l_tasks, x.l_steps, x.next_positions, x.next_keys, x.next_at into more_tasks, more_steps, next_positions, next_keys, next_at_
-      from tasker.claim(by_worker, handlers, lanes, positions, keys, capacity - coalesce(cardinality(l_tasks), 0), lease) x;
+      x := tasker.claim(by_worker, handlers, lanes, positions, keys, capacity - coalesce(cardinality(l_tasks), 0), lease);
+      next_positions := x.next_positions; next_keys := x.next_keys;
     else
-      select x.l_tasks, x.l_steps, x.next_at into more_tasks, more_steps, next_at_
-      from tasker.claim_task(by_worker, only_task, handlers, capacity - coalesce(cardinality(l_tasks), 0), lease) x;
+      x := tasker.claim_task(by_worker, only_task, handlers, capacity - coalesce(cardinality(l_tasks), 0), lease);
     end if;
-    l_tasks := l_tasks || more_tasks;
-    l_steps := l_steps || more_steps;
+    l_tasks := l_tasks || x.l_tasks; l_steps := l_steps || x.l_steps; next_at_ := x.next_at;
   end if;
   -- a duration, never an instant: the worker counts it on its own monotonic clock
   next_in := next_at_ - tasker.clock(); answers := answers_; left_over := left_over_;
@@ -96,5 +100,5 @@ begin
   end if;
 end $$;
 
-comment on function tasker.exchange(uuid, uuid[], int[], uuid[], text[], text[], text[], boolean[], double precision[], timestamptz[], int[], smallint[], timestamptz[], text[], int, interval, uuid, timestamptz)
+comment on function tasker.exchange(uuid, uuid[], int[], uuid[], text[], text[], text[], boolean[], double precision[], timestamptz[], int[], smallint[], timestamptz[], text[], int, interval, uuid, timestamptz, boolean)
   is 'A worker''s one call: settle what is finished, release children, finish tasks, claim what may start.';

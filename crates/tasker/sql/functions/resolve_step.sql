@@ -22,7 +22,11 @@ begin
   h.next_retry_at := null; h.retryable := true; h.error_kind := null; h.backoff_request_seconds := null; h.actor := actor; h.reason := reason;
   insert into tasker.workflow_step_transitions values (h.*);
   insert into tasker.step_results (task_id, step_number, result) values (s.task_id, s.step_number, coalesce(resolve_step.result, 'null'));
-  select * into x from tasker.satisfy(array[s.task_id], array[s.step_number], tasker.clock(), nextval('tasker.transition_numbers'));
+  if s.child_count = 0 then
+    x := tasker.satisfy(array[s.task_id], null, null, null, tasker.clock(), nextval('tasker.transition_numbers'));
+  else
+    x := tasker.satisfy(null, array[s.task_id], array[s.step_number], array[s.named_task_id], tasker.clock(), nextval('tasker.transition_numbers'));
+  end if;
   perform tasker.enqueue(x.c_tasks, x.c_steps);
   perform tasker.conclude(array[s.task_id]);
   return 'resolved_manually';

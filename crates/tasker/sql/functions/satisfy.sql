@@ -1,24 +1,14 @@
 -- What follows from steps that have become satisfied, their tasks locked: leaves are counted down, a task without open
 -- leaves is complete, joins are counted up; the children that have no unsatisfied parent left are the candidates to
--- put to the view.
-create function tasker.satisfy(s_tasks uuid[], s_steps int[], now_ timestamptz, finish_number bigint, out c_tasks uuid[], out c_steps int[])
+-- put to the view. A step without children is an element of leaf_tasks, one with children of the three p_ arrays.
+create function tasker.satisfy(leaf_tasks uuid[], p_tasks uuid[], p_steps int[], p_named int[], now_ timestamptz, finish_number bigint,
+  out c_tasks uuid[], out c_steps int[])
 language plpgsql as $$
-declare l_tasks uuid[]; l_counts int[]; ended uuid[]; p_tasks uuid[]; p_steps int[]; p_named int[];
+declare l_tasks uuid[]; l_counts int[]; ended uuid[];
 begin
-  with s as (
-    select u.task_id, u.step_number, n.named_task_id, n.child_count
-    from unnest(s_tasks, s_steps) u(task_id, step_number)
-    cross join lateral (select k.named_task_id from tasker.tasks k where k.task_id = u.task_id offset 0) k
-    cross join lateral (
-      select n.named_task_id, n.child_count from tasker.named_tasks_named_steps n
-      where n.named_task_id = k.named_task_id and n.step_number = u.step_number offset 0) n),
-  leaves as (select s.task_id, count(*)::int as n from s where s.child_count = 0 group by 1)
-  select (select array_agg(l.task_id) from leaves l), (select array_agg(l.n) from leaves l),
-    array_agg(s.task_id) filter (where s.child_count > 0), array_agg(s.step_number) filter (where s.child_count > 0),
-    array_agg(s.named_task_id) filter (where s.child_count > 0)
-  into l_tasks, l_counts, p_tasks, p_steps, p_named from s;
-
-  if l_tasks is not null then
+  if leaf_tasks is not null then
+    select array_agg(l.task_id), array_agg(l.n) into l_tasks, l_counts
+    from (select t as task_id, count(*)::int as n from unnest(leaf_tasks) t group by 1) l;
     with k as (
       update tasker.tasks k set
         open_leaves = k.open_leaves - l_counts[array_position(l_tasks, k.task_id)],
@@ -58,4 +48,4 @@ begin
   end if;
 end $$;
 
-comment on function tasker.satisfy(uuid[], int[], timestamptz, bigint) is 'Records what follows from satisfied steps; gives the children that may have become ready.';
+comment on function tasker.satisfy(uuid[], uuid[], int[], int[], timestamptz, bigint) is 'Records what follows from satisfied steps; gives the children that may have become ready.';

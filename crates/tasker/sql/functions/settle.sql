@@ -11,7 +11,7 @@ language plpgsql as $$
 declare
   settle_number bigint := nextval('tasker.transition_numbers');
   finish_number bigint := nextval('tasker.transition_numbers');
-  done_tasks uuid[]; done_steps int[]; again_tasks uuid[]; again_steps int[];
+  leaf_tasks uuid[]; parent_tasks uuid[]; parent_steps int[]; parent_named int[]; again_tasks uuid[]; again_steps int[]; x record;
 begin
   -- no join: one probe of the index a task, whatever the planner believes of a table that is empty at times
   with d as materialized (
@@ -19,7 +19,7 @@ begin
     where l.task_id = any(s_tasks) and l.claim_id = any(s_claims) and (expired_by is null or l.lease_expires_at < expired_by)
     returning l.*, array_position(s_claims, l.claim_id) as i),
   h as materialized (
-    select d.*, n.base_retry_delay, n.max_retry_delay,
+    select d.*, n.child_count, n.base_retry_delay, n.max_retry_delay,
       h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at,
       coalesce(h.retry_limit, n.retry_limit) as limit_now,
       least(greatest(delays[d.i], 0), 86400) as asked_delay,
@@ -32,44 +32,48 @@ begin
     cross join lateral (
       select h.* from tasker.workflow_step_transitions h
       where h.task_id = d.task_id and h.step_number = d.step_number order by h.number desc limit 1) h),
+  m as materialized (
+    select h.*, case
+      when h.ended = 'wait' then instants[h.i]
+      when h.ended = 'release' then now_
+      when h.ended in ('fail', 'lost') and h.may_retry and h.attempt < h.limit_now then
+        now_ + make_interval(secs => coalesce(h.asked_delay, tasker.backoff(h.base_retry_delay, h.max_retry_delay, h.attempt - coalesce(h.attempts_before, 0))))
+      end as next_retry_at
+    from h),
   results as (
     insert into tasker.step_results (task_id, step_number, result)
-    select h.task_id, h.step_number, payloads[h.i]::json from h where h.ended in ('complete', 'skip')),
+    select m.task_id, m.step_number, payloads[m.i]::json from m where m.ended in ('complete', 'skip')),
   errors as (
     insert into tasker.step_errors (task_id, step_number, number, error)
-    select h.task_id, h.step_number, settle_number, coalesce(payloads[h.i], '') from h where h.ended = 'fail'),
-  moved as materialized (
+    select m.task_id, m.step_number, settle_number, coalesce(payloads[m.i], '') from m where m.ended = 'fail'),
+  moved as (
     insert into tasker.workflow_step_transitions (task_id, step_number, number, to_state, verb, at, attempt, claim_id, worker_id,
       next_retry_at, retryable, error_kind, backoff_request_seconds, retry_limit, attempts_before, generation, timer,
       last_failure_at, last_attempted_at)
-    select h.task_id, h.step_number, settle_number,
-      case h.ended when 'complete' then 'complete' when 'skip' then 'skipped' when 'wait' then 'pending' when 'release' then 'pending' else 'failed' end::tasker.step_state,
+    select m.task_id, m.step_number, settle_number,
+      case m.ended when 'complete' then 'complete' when 'skip' then 'skipped' when 'wait' then 'pending' when 'release' then 'pending' else 'failed' end::tasker.step_state,
       by_verb, now_,
-      case when h.ended in ('wait', 'release') then h.attempt - 1 else h.attempt end,
-      h.claim_id, h.worker_id,
-      case
-        when h.ended = 'wait' then instants[h.i]
-        when h.ended = 'release' then now_
-        when h.ended in ('fail', 'lost') and h.may_retry and h.attempt < h.limit_now then
-          now_ + make_interval(secs => coalesce(h.asked_delay, tasker.backoff(h.base_retry_delay, h.max_retry_delay, h.attempt - coalesce(h.attempts_before, 0))))
-      end,
-      h.ended not in ('fail', 'lost') or h.may_retry,
-      case h.ended when 'fail' then coalesce(error_kinds[h.i], 'handler_error') when 'lost' then 'released' end,
-      case when h.ended = 'fail' then h.asked_delay end,
-      h.retry_limit, h.attempts_before, h.generation,
-      case when h.ended = 'wait' then instants[h.i] else h.timer end,
-      case when h.ended in ('fail', 'lost') then now_ else h.last_failure_at end,
-      h.last_attempted_at
-    from h
-    returning task_id, step_number, to_state, next_retry_at)
+      case when m.ended in ('wait', 'release') then m.attempt - 1 else m.attempt end,
+      m.claim_id, m.worker_id, m.next_retry_at,
+      m.ended not in ('fail', 'lost') or m.may_retry,
+      case m.ended when 'fail' then coalesce(error_kinds[m.i], 'handler_error') when 'lost' then 'released' end,
+      case when m.ended = 'fail' then m.asked_delay end,
+      m.retry_limit, m.attempts_before, m.generation,
+      case when m.ended = 'wait' then instants[m.i] else m.timer end,
+      case when m.ended in ('fail', 'lost') then now_ else m.last_failure_at end,
+      m.last_attempted_at
+    from m)
   select count(*),
-    array_agg(m.task_id) filter (where m.to_state in ('complete', 'skipped')),
-    array_agg(m.step_number) filter (where m.to_state in ('complete', 'skipped')),
+    array_agg(m.task_id) filter (where m.ended in ('complete', 'skip') and m.child_count = 0),
+    array_agg(m.task_id) filter (where m.ended in ('complete', 'skip') and m.child_count > 0),
+    array_agg(m.step_number) filter (where m.ended in ('complete', 'skip') and m.child_count > 0),
+    array_agg(m.named_task_id) filter (where m.ended in ('complete', 'skip') and m.child_count > 0),
     array_agg(m.task_id) filter (where m.next_retry_at is not null),
     array_agg(m.step_number) filter (where m.next_retry_at is not null)
-  into settled, done_tasks, done_steps, again_tasks, again_steps from moved m;
-  if done_tasks is not null then
-    select x.c_tasks, x.c_steps into c_tasks, c_steps from tasker.satisfy(done_tasks, done_steps, now_, finish_number) x;
+  into settled, leaf_tasks, parent_tasks, parent_steps, parent_named, again_tasks, again_steps from m;
+  if leaf_tasks is not null or parent_tasks is not null then
+    x := tasker.satisfy(leaf_tasks, parent_tasks, parent_steps, parent_named, now_, finish_number);
+    c_tasks := x.c_tasks; c_steps := x.c_steps;
   end if;
   c_tasks := c_tasks || again_tasks;
   c_steps := c_steps || again_steps;

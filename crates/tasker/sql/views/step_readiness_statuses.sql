@@ -24,7 +24,8 @@ select
   s.lane,
   s.limit_key
 from tasker.workflow_steps s
--- A join's satisfied parents are counted as they come; a step with one parent asks that one.
+-- A join's satisfied parents are counted as they come; a step with one parent asks that one. (offset 0 keeps each of the two
+-- an expression that is worked out once a row; merged into the columns above, they would be copied to every mention.)
 cross join lateral (select case
   when s.parent_count = 0 then 0
   when s.parent_count > 1 then coalesce((
@@ -35,7 +36,7 @@ cross join lateral (select case
       and (select h.to_state from tasker.workflow_step_transitions h
            where h.task_id = s.task_id and h.step_number = e.from_step
            order by h.number desc limit 1) in ('complete', 'resolved_manually', 'skipped'))
-  end as satisfied) p
+  end as satisfied offset 0) p
 -- The first that holds; null is ready. Causes that no passing time will mend come first.
 cross join lateral (select case
   when s.state in ('complete', 'resolved_manually', 'skipped', 'cancelled') then 'finished'
@@ -46,8 +47,8 @@ cross join lateral (select case
   when not s.task_is_live then 'task_not_live'
   when s.task_is_paused then 'task_paused'
   when s.next_retry_at > tasker.now() then case when s.state = 'failed' then 'waiting_for_retry' else 'scheduled_for_later' end
-  when s.concurrency_limit <= (select count(*) from tasker.leases l where l.limit_key = s.limit_key and l.limit_key <> '') then 'concurrency_limit_reached'
-  end as blocking_reason) b;
+  when s.concurrency_limit is not null and s.concurrency_limit <= (select count(*) from tasker.leases l where l.limit_key = s.limit_key and l.limit_key <> '') then 'concurrency_limit_reached'
+  end as blocking_reason offset 0) b;
 
 comment on view tasker.step_readiness_statuses is 'Which steps may run now, and why not the others.';
 comment on column tasker.step_readiness_statuses.workflow_step_id is 'The step''s id. A filter on it alone reads every task: add task_id = tasker.task_of(id) and step_number = tasker.step_number_of(id).';

@@ -1,13 +1,7 @@
 //! One attempt: render the arguments, run the handler under its timeout, turn whatever comes of it into a verdict.
 
 use std::{
-    collections::BTreeMap,
-    future::Future,
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
+    collections::BTreeMap, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, task::Poll, time::Duration,
 };
 
 use serde_json::value::RawValue;
@@ -38,7 +32,9 @@ pub(super) async fn run(
         Err(Prepare::Step(error)) => return Some(failure(error)),
         // the database went away: the lease runs out, or the next attempt fetches the results
         Err(Prepare::Database(error)) => {
-            return Some(failure(StepError::new(format!("the results that it needs could not be fetched: {error}")).kind("database")));
+            return Some(failure(
+                StepError::new(format!("the results that it needs could not be fetched: {error}")).kind("database"),
+            ));
         }
     };
     let stop = attempt.cancellation.clone();
@@ -72,7 +68,12 @@ enum Prepare {
     Database(Error),
 }
 
-async fn prepare(store: &Store, workflow: &LoadedWorkflow, claimed: Claimed, cancellation: CancellationToken) -> Result<Attempt, Prepare> {
+async fn prepare(
+    store: &Store,
+    workflow: &LoadedWorkflow,
+    claimed: Claimed,
+    cancellation: CancellationToken,
+) -> Result<Attempt, Prepare> {
     let node = &workflow.nodes[claimed.step_number as usize];
     let results = match claimed.results {
         Some(results) => results,
@@ -90,7 +91,8 @@ async fn prepare(store: &Store, workflow: &LoadedWorkflow, claimed: Claimed, can
     let mut input: Arc<RawValue> = RawValue::from_string(claimed.context).map_err(|e| stored("the input", e))?.into();
     if let Some(schema) = &workflow.input {
         // the doors in Rust have checked it already; a task that came by SQL is checked here
-        let invalid = |problems: Vec<String>| Prepare::Step(StepError::fatal(problems.join("; ")).kind("input_invalid"));
+        let invalid =
+            |problems: Vec<String>| Prepare::Step(StepError::fatal(problems.join("; ")).kind("input_invalid"));
         let value = serde_json::from_str(input.get()).map_err(|e| stored("the input", e))?;
         let complete = schema.complete(&value).map_err(invalid)?;
         input = json::encode(&complete).map_err(|e| invalid(vec![e.to_string()]))?.into();
@@ -99,7 +101,8 @@ async fn prepare(store: &Store, workflow: &LoadedWorkflow, claimed: Claimed, can
         Some(edited) => serde_json::from_str(&edited).map_err(|e| stored("the edited input", e))?,
         None => {
             let scope = Scope::new(input.clone(), results.clone());
-            template::render(&node.with, handlers::raw_keys(&node.handler), &scope).map_err(|e| Prepare::Step(e.into()))?
+            template::render(&node.with, handlers::raw_keys(&node.handler), &scope)
+                .map_err(|e| Prepare::Step(e.into()))?
         }
     };
     Ok(Attempt {
@@ -121,7 +124,9 @@ async fn prepare(store: &Store, workflow: &LoadedWorkflow, claimed: Claimed, can
 fn verdict(ended: Result<Result<Outcome, StepError>, String>) -> Verdict {
     let storable = |result: Box<RawValue>| match json::check(result.get()) {
         Ok(_) => Ok(String::from(Box::<str>::from(result))),
-        Err(e) => Err(failure(StepError::fatal(format!("its result cannot be stored: {e}")).kind("result_not_storable"))),
+        Err(e) => {
+            Err(failure(StepError::fatal(format!("its result cannot be stored: {e}")).kind("result_not_storable")))
+        }
     };
     match ended {
         Ok(Ok(Outcome::Complete(result))) => storable(result).map_or_else(|failed| failed, Verdict::Complete),

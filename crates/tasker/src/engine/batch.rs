@@ -53,13 +53,18 @@ pub(super) struct Call<'a> {
     pub capacity: usize,
     pub lease: Duration,
     pub only_task: Option<Uuid>,
+    /// Whether to look into the queue, beside the released children.
+    pub searches: bool,
     /// Where reaping goes on, if it is due.
     pub reap_from: Option<&'a mut DateTime<Utc>>,
 }
 
 /// Exchanges; a batch that the database refuses, or does not lock in time, is sent again in halves. A settlement that is
 /// refused when it is sent alone becomes a failed attempt. On trouble, what is not settled is in `settlements` again.
-pub(super) async fn exchange(call: &mut Call<'_>, settlements: &mut Vec<Settlement>) -> Result<(Exchanged, Vec<(Settlement, Answer)>), Trouble> {
+pub(super) async fn exchange(
+    call: &mut Call<'_>,
+    settlements: &mut Vec<Settlement>,
+) -> Result<(Exchanged, Vec<(Settlement, Answer)>), Trouble> {
     match send(call, settlements, call.capacity).await {
         Ok(reply) => {
             let answered = settlements.drain(..).zip(reply.answers.clone()).collect();
@@ -98,7 +103,18 @@ pub(super) async fn exchange(call: &mut Call<'_>, settlements: &mut Vec<Settleme
 async fn send(call: &mut Call<'_>, settlements: &[Settlement], capacity: usize) -> Result<Exchanged, Error> {
     let mut connection = call.line.get().await?;
     let reap_from = call.reap_from.as_deref_mut();
-    Store::exchange(&mut connection, call.worker_id, settlements, call.positions, capacity, call.lease, call.only_task, reap_from).await
+    Store::exchange(
+        &mut connection,
+        call.worker_id,
+        settlements,
+        call.positions,
+        capacity,
+        call.lease,
+        call.only_task,
+        reap_from,
+        call.searches,
+    )
+    .await
 }
 
 /// A single settlement; refused, it is a failed attempt.
@@ -106,7 +122,10 @@ async fn send_alone(call: &mut Call<'_>, settlement: &mut Settlement) -> Result<
     match send(call, std::slice::from_ref(settlement), 0).await {
         Err(error) if is_refused(&error) => {
             settlement.verdict = Verdict::Fail {
-                error: crate::json::clean(&format!("the database refused its answer: {error}"), crate::json::MAX_MESSAGE_BYTES),
+                error: crate::json::clean(
+                    &format!("the database refused its answer: {error}"),
+                    crate::json::MAX_MESSAGE_BYTES,
+                ),
                 kind: "result_not_storable".into(),
                 retryable: Some(false),
                 delay: None,
@@ -136,7 +155,13 @@ fn trouble(error: Error) -> Trouble {
         }
         None => matches!(
             error,
-            Error::Database(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed)
+            Error::Database(
+                sqlx::Error::Io(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::WorkerCrashed
+            )
         ),
     };
     match passes || is_refused(&error) {

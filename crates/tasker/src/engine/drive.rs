@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Observer, Settings, runner::Runner};
+use super::{Observer, Settings, runner::Runner, waker::Waker};
 use crate::{Error, context::TaskExecutionContext, handlers::Handler, store::Store};
 
 /// How a driven task stands when the driver leaves it.
@@ -22,7 +21,7 @@ pub(crate) async fn drive(
     store: Store,
     handlers: BTreeMap<String, Arc<dyn Handler>>,
     settings: Settings,
-    wake: Arc<Notify>,
+    wake: Waker,
     task_id: Uuid,
     observer: Option<Observer>,
     stop: CancellationToken,

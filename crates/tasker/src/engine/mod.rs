@@ -7,6 +7,7 @@ mod attempt;
 mod batch;
 mod drive;
 mod runner;
+mod waker;
 mod worker;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 pub use drive::Driven;
 pub(crate) use drive::drive;
+pub(crate) use waker::Waker;
 pub use worker::{Worker, WorkerOptions};
 
 use crate::store::{Claimed, Verdict};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::{
     Event, Observer, Settings, attempt,
     batch::{self, Trouble},
+    waker::Waker,
 };
 use crate::{
     Error,
@@ -24,6 +25,8 @@ use crate::{
 
 /// A busy worker searches from the beginning of its queues at least this often: commits that came late lie behind its positions.
 const FULL_SEARCH_INTERVAL: Duration = Duration::from_secs(10);
+/// A call that settles does not search again so soon after a search that found everything: its children come without one.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(2);
 /// How often expired leases and passed deadlines are looked for.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// How many of each are acted on in one call.
@@ -38,7 +41,7 @@ pub(super) struct Runner {
     settings: Settings,
     only_task: Option<Uuid>,
     observer: Option<Observer>,
-    wake: Arc<Notify>,
+    wake: Waker,
     positions: Vec<Position>,
     workflows: HashMap<i32, Arc<LoadedWorkflow>>,
     running: Running,
@@ -47,6 +50,8 @@ pub(super) struct Runner {
     lost_a_reply: bool,
     failures: u32,
     last_full_search: Instant,
+    /// When a search last saw the end of the queue.
+    saw_the_end: Option<Instant>,
     last_reap: Instant,
     reap_from: DateTime<Utc>,
 }
@@ -83,7 +88,7 @@ impl Runner {
         store: Store,
         handlers: BTreeMap<String, Arc<dyn Handler>>,
         settings: Settings,
-        wake: Arc<Notify>,
+        wake: Waker,
         only_task: Option<Uuid>,
         observer: Option<Observer>,
     ) -> Result<Runner, Error> {
@@ -92,7 +97,9 @@ impl Runner {
         let ids = store.register_worker(worker_id, &names, &settings.description).await?;
         let positions = ids
             .into_iter()
-            .flat_map(|handler_id| [0, 1, 2].map(|lane| Position { handler_id, lane, from: None, after_key: String::new() }))
+            .flat_map(|handler_id| {
+                [0, 1, 2].map(|lane| Position { handler_id, lane, from: None, after_key: String::new() })
+            })
             .collect();
         Ok(Runner {
             line: Line::new(store.clone()),
@@ -111,6 +118,7 @@ impl Runner {
             lost_a_reply: false,
             failures: 0,
             last_full_search: Instant::now(),
+            saw_the_end: None,
             last_reap: Instant::now() - REAP_INTERVAL,
             reap_from: DateTime::UNIX_EPOCH,
         })
@@ -151,6 +159,8 @@ impl Runner {
         }
         let sent_at = Instant::now();
         let mut batch = batch::take(&mut self.settlements);
+        let since_the_end = self.saw_the_end.map(|at| at.elapsed());
+        let searches = batch.is_empty() || since_the_end.is_none_or(|since| since >= SEARCH_INTERVAL);
         let mut call = batch::Call {
             line: &mut self.line,
             worker_id: self.worker_id,
@@ -158,6 +168,7 @@ impl Runner {
             capacity,
             lease: self.settings.lease,
             only_task: self.only_task,
+            searches,
             reap_from: reaps_in_the_call.then_some(&mut self.reap_from),
         };
         if reaps {
@@ -176,20 +187,21 @@ impl Runner {
                 for claimed in reply.claimed {
                     self.start(claimed, sent_at).await?;
                 }
-                if reply.left_over && !self.store.is_single() {
-                    self.wake.notify_one();
-                    if let Err(error) = self.store.wake().await {
-                        debug!("the wake-up was not sent: {error}");
-                    }
+                if reply.left_over {
+                    self.wake.wake();
                 }
-                if !received {
-                    self.search_from_the_beginning();
+                if searches {
+                    self.saw_the_end = (!full && capacity > 0).then_some(sent_at);
+                    if !received {
+                        self.search_from_the_beginning();
+                    }
                 }
                 let more = (full && capacity > 0) || !self.settlements.is_empty() || (reply.left_over && capacity > 0);
                 Ok(Turn {
                     idle: !settled && !received && self.running_count() == 0 && self.settlements.is_empty(),
                     next_in: match more {
                         true => Duration::ZERO,
+                        false if !searches => SEARCH_INTERVAL,
                         false => reply.next_in.unwrap_or(self.settings.poll_interval).min(self.settings.poll_interval),
                     },
                 })
@@ -225,7 +237,7 @@ impl Runner {
                     tokio::task::yield_now().await;
                 }
             }
-            () = self.wake.notified(), if !trouble => self.search_from_the_beginning(),
+            () = self.wake.woken(), if !trouble => self.search_from_the_beginning(),
             () = tokio::time::sleep(at_most) => {}
             () = stop.cancelled() => {}
         }
@@ -254,7 +266,8 @@ impl Runner {
         }
         let still: Vec<Uuid> = lock(&self.running).keys().copied().collect();
         let settled: Vec<Uuid> = self.settlements.iter().map(|s| s.claim_id).collect();
-        let stopped: Vec<_> = claims.into_iter().filter(|(_, _, id)| !still.contains(id) && !settled.contains(id)).collect();
+        let stopped: Vec<_> =
+            claims.into_iter().filter(|(_, _, id)| !still.contains(id) && !settled.contains(id)).collect();
         match self.store.release(&stopped).await {
             Ok(_) if stopped.is_empty() => {}
             Ok(_) => info!("gave back {} unfinished steps", stopped.len()),
@@ -299,8 +312,12 @@ impl Runner {
                     let _ = observer.send(Event::Settled { task_id, step_number, verdict });
                 }
             }
-            Answer::LeaseLost => warn!(task.id = %settlement.task_id, step.number = settlement.step_number, "the answer came after its lease was lost, and is not kept"),
-            Answer::Cancelled => info!(task.id = %settlement.task_id, step.number = settlement.step_number, "the step was cancelled meanwhile, and its answer is not kept"),
+            Answer::LeaseLost => {
+                warn!(task.id = %settlement.task_id, step.number = settlement.step_number, "the answer came after its lease was lost, and is not kept")
+            }
+            Answer::Cancelled => {
+                info!(task.id = %settlement.task_id, step.number = settlement.step_number, "the step was cancelled meanwhile, and its answer is not kept")
+            }
         }
     }
 
@@ -321,7 +338,8 @@ impl Runner {
         let workflow = match self.workflow(claimed.named_task_id).await {
             Ok(workflow) => workflow,
             Err(error) => {
-                let error = StepError::new(format!("the workflow's definition could not be read: {error}")).kind("database");
+                let error =
+                    StepError::new(format!("the workflow's definition could not be read: {error}")).kind("database");
                 let _ = self.ended.0.send(ended(Some(attempt::failure(error))));
                 return Ok(());
             }
@@ -359,7 +377,7 @@ impl Runner {
             Ok((0, 0)) => {}
             Ok((reaped, overdue)) => {
                 info!("reaped {reaped} expired leases and {overdue} passed deadlines");
-                self.wake.notify_one();
+                self.wake.here();
             }
             Err(error) => {
                 warn!("expired leases were not reaped: {error}");

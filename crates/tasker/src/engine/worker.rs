@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Settings, runner::Runner};
+use super::{Settings, runner::Runner, waker::Waker};
 use crate::{Error, handlers::Handler, store::Store};
 
 /// How a worker behaves.
@@ -16,7 +15,7 @@ pub type WorkerOptions = Settings;
 pub struct Worker {
     pub(crate) store: Store,
     pub(crate) handlers: BTreeMap<String, Arc<dyn Handler>>,
-    pub(crate) wake: Arc<Notify>,
+    pub(crate) wake: Waker,
     pub(crate) options: WorkerOptions,
 }
 
@@ -29,7 +28,8 @@ impl Worker {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         self.store.require_schema().await?;
         let drain = self.options.drain;
-        let mut runner = Runner::new(self.store.clone(), self.handlers, self.options, self.wake.clone(), None, None).await?;
+        let mut runner =
+            Runner::new(self.store.clone(), self.handlers, self.options, self.wake.clone(), None, None).await?;
         let _heart = runner.start_heart();
         let _ear = Ear(tokio::spawn(listen(self.store, self.wake)));
         while !shutdown.is_cancelled() {
@@ -63,17 +63,17 @@ impl Drop for Ear {
 const LISTENER_CHECK: Duration = Duration::from_secs(60);
 
 /// Turns notifications into wake-ups. They are hints: without any, the poll interval finds everything.
-async fn listen(store: Store, wake: Arc<Notify>) {
+async fn listen(store: Store, wake: Waker) {
     let own = store.process_id.to_string();
     loop {
         match store.listener().await {
             Ok(None) => return,
             Ok(Some(mut listener)) => {
-                wake.notify_one();
+                wake.here();
                 loop {
                     match tokio::time::timeout(LISTENER_CHECK, listener.try_recv()).await {
                         Ok(Ok(Some(sent))) if sent.payload() == own => {}
-                        Ok(Ok(Some(_))) => wake.notify_one(),
+                        Ok(Ok(Some(_))) => wake.here(),
                         Ok(Ok(None)) => debug!("the listener reconnects"),
                         Ok(Err(error)) => {
                             warn!("the listener failed and begins anew: {error}");

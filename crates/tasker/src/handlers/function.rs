@@ -5,7 +5,7 @@ use std::{future::Future, marker::PhantomData, ops::Deref, sync::Arc};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Attempt, BoxFuture, Handler, Outcome, StepError};
-use crate::{json, workflow::Step};
+use crate::workflow::Step;
 
 /// What a function is given: the task's input, and the attempt (through `Deref`).
 pub struct Context<I> {
@@ -30,11 +30,16 @@ impl<I> Context<I> {
     pub fn result<T: DeserializeOwned>(&self, step: Step<T>) -> Result<T, StepError> {
         let name = step.name();
         let result = self.attempt.results.get(name).ok_or_else(|| {
-            StepError::fatal(format!("step `{}` asks for the result of `{name}`, which it does not come directly after", self.attempt.step_name))
-                .kind("unknown_result")
+            StepError::fatal(format!(
+                "step `{}` asks for the result of `{name}`, which it does not come directly after",
+                self.attempt.step_name
+            ))
+            .kind("unknown_result")
         })?;
-        serde_json::from_str(result.get())
-            .map_err(|e| StepError::fatal(format!("the result of `{name}` is not what `{}` expects: {e}", self.attempt.step_name)).kind("unexpected_result"))
+        serde_json::from_str(result.get()).map_err(|e| {
+            StepError::fatal(format!("the result of `{name}` is not what `{}` expects: {e}", self.attempt.step_name))
+                .kind("unexpected_result")
+        })
     }
 }
 
@@ -65,16 +70,12 @@ where
         let input = match serde_json::from_str(attempt.input.get()) {
             Ok(input) => input,
             Err(e) => {
-                let error = StepError::fatal(format!("the task's input is not what this step expects: {e}")).kind("input_invalid");
+                let error = StepError::fatal(format!("the task's input is not what this step expects: {e}"))
+                    .kind("input_invalid");
                 return Box::pin(async move { Err(error) });
             }
         };
         let running = (self.run)(Context { input, attempt });
-        Box::pin(async move {
-            let result = running.await?;
-            json::encode(&result)
-                .map(Outcome::Complete)
-                .map_err(|e| StepError::fatal(format!("its result cannot be stored: {e}")).kind("result_not_storable"))
-        })
+        Box::pin(async move { Outcome::complete(&running.await?) })
     }
 }

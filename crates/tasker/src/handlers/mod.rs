@@ -2,15 +2,12 @@
 
 mod arguments;
 mod command;
+mod function;
 mod render;
 mod sleep;
 #[cfg(test)]
 mod testing;
 mod transform;
-
-mod function;
-
-pub use function::{Context, function};
 
 use std::{
     collections::BTreeMap,
@@ -28,8 +25,14 @@ use serde_json::{Value, value::RawValue};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{json, template::{Scope, TemplateError}};
-pub use arguments::{Argument, BUILT_IN, Kind, arguments, raw_keys};
+pub use self::{
+    arguments::{Argument, BUILT_IN, Kind, arguments, raw_keys},
+    function::{Context, function},
+};
+use crate::{
+    json,
+    template::{Scope, TemplateError},
+};
 
 /// Runs attempts of steps. One value serves any number of attempts at once.
 pub trait Handler: Send + Sync + 'static {
@@ -95,14 +98,10 @@ impl Outcome {
     /// Done, with this value as the result.
     ///
     /// # Errors
-    /// `result_too_large` (above 1 MiB) or `result_not_storable` (what [`json::check`] refuses); no retry mends them.
+    /// `result_not_storable`, which no retry will mend: what [`json::check`] refuses.
     pub fn complete<T: Serialize + ?Sized>(result: &T) -> Result<Outcome, StepError> {
         json::encode(result).map(Outcome::Complete).map_err(|invalid| {
-            let kind = match invalid {
-                json::Invalid::TooLarge { .. } => "result_too_large",
-                _ => "result_not_storable",
-            };
-            StepError::fatal(format!("the result cannot be stored: {invalid}")).kind(kind)
+            StepError::fatal(format!("its result cannot be stored: {invalid}")).kind("result_not_storable")
         })
     }
 }
@@ -121,8 +120,8 @@ pub struct StepError {
     pub retry_after: Option<Duration>,
 }
 
-impl std::fmt::Display for StepError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }

@@ -38,6 +38,6 @@ mod tests {
         let error = told(Transform.run(attempt(json!({}))).await);
         assert_eq!(error, "with_invalid (fatal): `with` is not what `transform` takes: missing field `value`");
         let error = told(Transform.run(attempt(json!({ "value": "x".repeat(1 << 20) }))).await);
-        assert!(error.starts_with("result_too_large (fatal): "));
+        assert!(error.starts_with("result_not_storable (fatal): "));
     }
 }

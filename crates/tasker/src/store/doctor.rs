@@ -111,17 +111,28 @@ impl Store {
         let finding = |problem: String, remedy: &str| Ok(vec![Found { wrong: true, problem, remedy: remedy.into() }]);
         match self.require_schema().await {
             Err(Error::SchemaTooNew { .. }) => {
-                return finding(format!("the schema has version {found}, this program knows {SCHEMA_VERSION}"), "use the newer program");
+                return finding(
+                    format!("the schema has version {found}, this program knows {SCHEMA_VERSION}"),
+                    "use the newer program",
+                );
             }
-            Err(Error::SchemaTooOld { .. }) if found == 0 => return finding("there is no schema".into(), "tasker migrate"),
+            Err(Error::SchemaTooOld { .. }) if found == 0 => {
+                return finding("there is no schema".into(), "tasker migrate");
+            }
             Err(Error::SchemaTooOld { .. }) => {
-                return finding(format!("the schema has version {found}, this program needs {SCHEMA_VERSION}"), "tasker migrate");
+                return finding(
+                    format!("the schema has version {found}, this program needs {SCHEMA_VERSION}"),
+                    "tasker migrate",
+                );
             }
             other => other?,
         }
         match self.has_present_objects().await? {
             true => Ok(Vec::new()),
-            false => finding("views and functions are not this program's".into(), "tasker migrate, with the newest of the programs in use"),
+            false => finding(
+                "views and functions are not this program's".into(),
+                "tasker migrate, with the newest of the programs in use",
+            ),
         }
     }
 
@@ -144,7 +155,9 @@ impl Store {
             _ => vec![Found {
                 wrong: false,
                 problem: "notifications do not arrive: a pooler in transaction mode may stand between".into(),
-                remedy: "give workers a URL that leads to the server itself; until then they find new work once a second".into(),
+                remedy:
+                    "give workers a URL that leads to the server itself; until then they find new work once a second"
+                        .into(),
             }],
         })
     }
@@ -174,7 +187,8 @@ impl Examination {
             problem: format!("and {} more of this kind", rest.len()),
             remedy: "as above".into(),
         });
-        let finding = |found: Found| Finding { check, wrong: found.wrong, problem: found.problem, remedy: found.remedy };
+        let finding =
+            |found: Found| Finding { check, wrong: found.wrong, problem: found.problem, remedy: found.remedy };
         self.findings.extend(found.into_iter().take(AT_MOST).chain(rest).map(finding));
     }
 }

@@ -137,7 +137,7 @@ pub struct Exchanged {
 impl Store {
     /// Settles, releases children, finishes tasks, claims: one call, one transaction, one round trip.
     /// `positions` are moved on. `only_task`: claim in this task alone. `reap_from`: reap first, in the same call, and move
-    /// this position on; only without settlements.
+    /// this position on; only without settlements. `searches`: look into the queue, beside the released children.
     #[expect(clippy::too_many_arguments, reason = "one call of the engine, made in one place")]
     pub(crate) async fn exchange(
         connection: &mut PgConnection,
@@ -148,6 +148,7 @@ impl Store {
         lease: Duration,
         only_task: Option<Uuid>,
         mut reap_from: Option<&mut DateTime<Utc>>,
+        searches: bool,
     ) -> Result<Exchanged, Error> {
         let columns = Columns::of(settlements);
         let handlers: Vec<i32> = positions.iter().map(|p| p.handler_id).collect();
@@ -157,7 +158,7 @@ impl Store {
         let rows = sqlx::query(
             "select answers, next_positions, next_keys, next_in, left_over, next_reap_from, task_id, step_number, named_task_id, attempt, claim_id,
                retry_limit, generation, timer, context, input, results
-             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         )
         .bind(worker_id)
         .bind(&columns.tasks)
@@ -177,6 +178,7 @@ impl Store {
         .bind(interval(lease))
         .bind(only_task)
         .bind(reap_from.as_deref())
+        .bind(searches)
         .fetch_all(connection)
         .await?;
         let mut reply = Exchanged::default();
@@ -211,13 +213,23 @@ impl Store {
     }
 
     /// Leases under this worker's id that it does not know of: the reply to the call that made them was lost.
-    pub(crate) async fn adopt(connection: &mut PgConnection, worker_id: Uuid, known: &[Uuid]) -> Result<Vec<Claimed>, Error> {
-        let rows = sqlx::query("select * from tasker.adopt($1, $2)").bind(worker_id).bind(known).fetch_all(connection).await?;
+    pub(crate) async fn adopt(
+        connection: &mut PgConnection,
+        worker_id: Uuid,
+        known: &[Uuid],
+    ) -> Result<Vec<Claimed>, Error> {
+        let rows =
+            sqlx::query("select * from tasker.adopt($1, $2)").bind(worker_id).bind(known).fetch_all(connection).await?;
         rows.iter().map(claimed).collect()
     }
 
     /// Extends leases. One answer for each claim, in their order.
-    pub async fn heartbeat(&self, worker_id: Uuid, claims: &[(Uuid, i32, Uuid)], lease: Duration) -> Result<Vec<Beat>, Error> {
+    pub async fn heartbeat(
+        &self,
+        worker_id: Uuid,
+        claims: &[(Uuid, i32, Uuid)],
+        lease: Duration,
+    ) -> Result<Vec<Beat>, Error> {
         let (tasks, steps, ids) = split(claims);
         let answers: Vec<String> = sqlx::query_scalar("select tasker.heartbeat($1, $2, $3, $4, $5)")
             .bind(worker_id)
@@ -263,7 +275,12 @@ impl Store {
 
     /// Turns at most so many expired leases into failed attempts, acts on as many passed deadlines, and moves the
     /// position on. Gives how many of each.
-    pub(crate) async fn reap(connection: &mut PgConnection, at_most: i32, from: &mut DateTime<Utc>, worker_id: Option<Uuid>) -> Result<(i32, i32), Error> {
+    pub(crate) async fn reap(
+        connection: &mut PgConnection,
+        at_most: i32,
+        from: &mut DateTime<Utc>,
+        worker_id: Option<Uuid>,
+    ) -> Result<(i32, i32), Error> {
         let row = sqlx::query("select reaped, overdue, next_position from tasker.reap($1, $2, $3)")
             .bind(at_most)
             .bind(*from)
@@ -275,7 +292,12 @@ impl Store {
     }
 
     /// Records a worker and what it serves. Gives the handlers' ids, in their order.
-    pub async fn register_worker(&self, worker_id: Uuid, handlers: &[String], description: &str) -> Result<Vec<i32>, Error> {
+    pub async fn register_worker(
+        &self,
+        worker_id: Uuid,
+        handlers: &[String],
+        description: &str,
+    ) -> Result<Vec<i32>, Error> {
         let ids: Option<Vec<i32>> = sqlx::query_scalar("select tasker.register_worker($1, $2, $3)")
             .bind(worker_id)
             .bind(handlers)
@@ -287,7 +309,9 @@ impl Store {
 
     /// Ends every lease at once: for the embedded database, whose lock on the folder proves that nobody runs anything.
     pub async fn end_all_leases(&self) -> Result<(), Error> {
-        sqlx::query("update tasker.leases set lease_expires_at = tasker.clock() - interval '1 second'").execute(&self.pool).await?;
+        sqlx::query("update tasker.leases set lease_expires_at = tasker.clock() - interval '1 second'")
+            .execute(&self.pool)
+            .await?;
         let mut from = DateTime::UNIX_EPOCH;
         while Store::reap(&mut *self.pool.acquire().await?, 1000, &mut from, None).await?.0 > 0 {}
         Ok(())

@@ -18,14 +18,14 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-pub(crate) use line::Line;
 pub use doctor::{Examination, Finding};
 pub use exchange::{Answer, Beat, Claimed, Exchanged, Position, Released, Settlement, Verdict};
+pub(crate) use line::Line;
 pub use schema::{MigrationReport, SCHEMA_VERSION};
 pub use steps::{Cause, StepItem};
 pub(crate) use tasks::submit;
 pub use tasks::{ByHand, Submission, Submitted, TaskListItem};
-pub(crate) use workflows::{LoadedWorkflow, input_schema};
+pub(crate) use workflows::{LoadedWorkflow, definition, find_workflow, input_schema};
 
 use crate::Error;
 
@@ -87,5 +87,7 @@ impl Store {
 
 /// Asks a listener's own session whether it still listens.
 pub(crate) async fn listens(listener: &mut sqlx::postgres::PgListener) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select exists (select from pg_listening_channels() c where c = 'tasker_wake')").fetch_one(listener).await
+    sqlx::query_scalar("select exists (select from pg_listening_channels() c where c = 'tasker_wake')")
+        .fetch_one(listener)
+        .await
 }

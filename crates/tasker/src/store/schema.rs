@@ -114,12 +114,15 @@ impl Store {
 }
 
 async fn version(connection: &mut PgConnection) -> Result<i32, Error> {
-    let there: bool =
-        sqlx::query_scalar("select to_regclass('tasker.schema_migrations') is not null").fetch_one(&mut *connection).await?;
+    let there: bool = sqlx::query_scalar("select to_regclass('tasker.schema_migrations') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
     if !there {
         return Ok(0);
     }
-    Ok(sqlx::query_scalar("select coalesce(max(version), 0) from tasker.schema_migrations").fetch_one(connection).await?)
+    Ok(sqlx::query_scalar("select coalesce(max(version), 0) from tasker.schema_migrations")
+        .fetch_one(connection)
+        .await?)
 }
 
 async fn migrate(connection: &mut PgConnection) -> Result<MigrationReport, Error> {
@@ -184,7 +187,8 @@ async fn replace_objects(tx: &mut PgConnection) -> Result<bool, Error> {
     }
     let in_use = |error: sqlx::Error| match &error {
         sqlx::Error::Database(e) if e.code().as_deref() == Some("2BP01") => {
-            let detail = e.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|e| e.detail()).unwrap_or_default();
+            let detail =
+                e.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|e| e.detail()).unwrap_or_default();
             Error::SchemaInUse { detail: detail.to_string() }
         }
         _ => error.into(),

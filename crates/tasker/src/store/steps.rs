@@ -72,7 +72,13 @@ pub struct Cause {
 
 impl Store {
     /// A task's steps by number, at most so many, from the number `from` on.
-    pub async fn steps_of(&self, task_id: Uuid, from: i32, at_most: i32, with_results: bool) -> Result<Vec<StepItem>, Error> {
+    pub async fn steps_of(
+        &self,
+        task_id: Uuid,
+        from: i32,
+        at_most: i32,
+        with_results: bool,
+    ) -> Result<Vec<StepItem>, Error> {
         Ok(sqlx::query_as(
             "select v.workflow_step_id, v.step_number, v.name, h.name as handler, v.current_state as state, v.attempts, v.retry_limit,
                v.blocking_reason, v.next_retry_at, v.completed_parents, v.total_parents, n.child_count = 0 as is_leaf,

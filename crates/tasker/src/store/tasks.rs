@@ -80,19 +80,23 @@ pub(crate) async fn submit(
 ) -> Result<Vec<Submitted>, Error> {
     let column = |f: &dyn Fn(&Submission) -> Option<String>| tasks.iter().map(|t| f(&t.2)).collect::<Vec<_>>();
     let instants = |f: &dyn Fn(&Submission) -> Option<DateTime<Utc>>| tasks.iter().map(|t| f(&t.2)).collect::<Vec<_>>();
-    let rows = sqlx::query("select task_id, existing from tasker.submit_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9) order by ord")
-        .bind(tasks.iter().map(|t| t.0).collect::<Vec<_>>())
-        .bind(tasks.iter().map(|t| t.1.as_str()).collect::<Vec<_>>())
-        .bind(column(&|s| s.idempotency_key.clone()))
-        .bind(column(&|s| s.unique_while_live.clone()))
-        .bind(instants(&|s| s.run_at))
-        .bind(tasks.iter().map(|t| t.2.priority.map(lane)).collect::<Vec<_>>())
-        .bind(instants(&|s| s.deadline))
-        .bind(column(&|s| s.tags.as_ref().map(|t| t.to_string())))
-        .bind(column(&|s| s.summary.clone()))
-        .fetch_all(connection)
-        .await?;
-    rows.iter().map(|row| Ok(Submitted { task_id: row.try_get("task_id")?, existing: row.try_get("existing")? })).collect()
+    let rows = sqlx::query(
+        "select task_id, existing from tasker.submit_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9) order by ord",
+    )
+    .bind(tasks.iter().map(|t| t.0).collect::<Vec<_>>())
+    .bind(tasks.iter().map(|t| t.1.as_str()).collect::<Vec<_>>())
+    .bind(column(&|s| s.idempotency_key.clone()))
+    .bind(column(&|s| s.unique_while_live.clone()))
+    .bind(instants(&|s| s.run_at))
+    .bind(tasks.iter().map(|t| t.2.priority.map(lane)).collect::<Vec<_>>())
+    .bind(instants(&|s| s.deadline))
+    .bind(column(&|s| s.tags.as_ref().map(|t| t.to_string())))
+    .bind(column(&|s| s.summary.clone()))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| Ok(Submitted { task_id: row.try_get("task_id")?, existing: row.try_get("existing")? }))
+        .collect()
 }
 
 /// Who does something by hand, and why.
@@ -155,7 +159,13 @@ impl Store {
             .await?)
     }
 
-    async fn with_json(&self, sql: &'static str, id: Uuid, json: &RawValue, by: ByHand<'_>) -> Result<StepState, Error> {
+    async fn with_json(
+        &self,
+        sql: &'static str,
+        id: Uuid,
+        json: &RawValue,
+        by: ByHand<'_>,
+    ) -> Result<StepState, Error> {
         Ok(sqlx::query_scalar(sql)
             .bind(id)
             .bind(json.get())
@@ -166,13 +176,23 @@ impl Store {
     }
 
     /// Tasks, the newest first. `state`: only those in it. `before`: only those older than that task.
-    pub async fn tasks(&self, state: Option<TaskState>, before: Option<Uuid>, at_most: i64) -> Result<Vec<TaskListItem>, Error> {
+    pub async fn tasks(
+        &self,
+        state: Option<TaskState>,
+        before: Option<Uuid>,
+        at_most: i64,
+    ) -> Result<Vec<TaskListItem>, Error> {
         let sql = concat!(
             task_list_items!(),
-            " where ($1::tasker.task_state is null or k.state = $1) and ($2::uuid is null or k.task_id < $2)
+            " where ($1::text is null or k.state = $1::text::tasker.task_state) and ($2::uuid is null or k.task_id < $2)
               order by k.task_id desc limit $3"
         );
-        Ok(sqlx::query_as(sql).bind(state).bind(before).bind(at_most).fetch_all(&self.pool).await?)
+        Ok(sqlx::query_as(sql)
+            .bind(state.map(TaskState::as_str))
+            .bind(before)
+            .bind(at_most)
+            .fetch_all(&self.pool)
+            .await?)
     }
 
     /// One task's line; `None`: there is no such task.

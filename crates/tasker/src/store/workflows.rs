@@ -3,10 +3,13 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
 
 use super::Store;
-use crate::{Error, workflow::{Definition, InputSchema, Priority}};
+use crate::{
+    Error,
+    workflow::{Definition, InputSchema, Priority},
+};
 
 /// A version's nodes, by step number.
 #[derive(Debug)]
@@ -31,7 +34,8 @@ impl Store {
         let levels = definition.levels();
         let steps = &definition.steps;
         let column_i32 = |f: &dyn Fn(usize) -> u32| (0..steps.len()).map(|i| f(i) as i32).collect::<Vec<i32>>();
-        let seconds = |f: &dyn Fn(usize) -> Duration| (0..steps.len()).map(|i| f(i).as_secs_f64()).collect::<Vec<f64>>();
+        let seconds =
+            |f: &dyn Fn(usize) -> Duration| (0..steps.len()).map(|i| f(i).as_secs_f64()).collect::<Vec<f64>>();
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for (child, node) in steps.iter().enumerate() {
             for parent in &node.parents {
@@ -69,28 +73,8 @@ impl Store {
         .await?)
     }
 
-    /// The `named_task_id` of a version, or of the highest release.
-    pub async fn find_workflow(&self, namespace: &str, name: &str, version: Option<&str>) -> Result<i32, Error> {
-        Ok(sqlx::query_scalar("select tasker.find_workflow($1, $2, $3)")
-            .bind(namespace)
-            .bind(name)
-            .bind(version)
-            .fetch_one(&self.pool)
-            .await?)
-    }
-
-    /// The stored definition of a version, as JSON.
-    pub async fn definition(&self, named_task_id: i32) -> Result<Value, Error> {
-        let text: String = sqlx::query_scalar("select definition::text from tasker.named_tasks where named_task_id = $1")
-            .bind(named_task_id)
-            .fetch_one(&self.pool)
-            .await?;
-        serde_json::from_str(&text)
-            .map_err(|e| Error::Json { what: format!("the definition of workflow {named_task_id}"), message: e.to_string() })
-    }
-
     pub(crate) async fn load_workflow(&self, named_task_id: i32) -> Result<LoadedWorkflow, Error> {
-        let definition = self.definition(named_task_id).await?;
+        let definition = definition(&mut *self.pool.acquire().await?, named_task_id).await?;
         let rows = sqlx::query(
             "select n.name, h.name as handler, n.timeout, n.needs
              from tasker.named_tasks_named_steps n join tasker.handlers h on h.handler_id = n.handler_id
@@ -130,6 +114,38 @@ pub(crate) fn lane(priority: Priority) -> i16 {
         Priority::Normal => 1,
         Priority::Low => 2,
     }
+}
+
+/// The `named_task_id` of a version, or of the highest release.
+pub(crate) async fn find_workflow(
+    connection: &mut PgConnection,
+    namespace: &str,
+    name: &str,
+    version: Option<&str>,
+) -> Result<i32, Error> {
+    Ok(sqlx::query_scalar("select tasker.find_workflow($1, $2, $3)")
+        .bind(namespace)
+        .bind(name)
+        .bind(version)
+        .fetch_one(connection)
+        .await?)
+}
+
+/// The stored definition of a version, as JSON.
+pub(crate) async fn definition(connection: &mut PgConnection, named_task_id: i32) -> Result<Value, Error> {
+    let text: Option<String> =
+        sqlx::query_scalar("select definition::text from tasker.named_tasks where named_task_id = $1")
+            .bind(named_task_id)
+            .fetch_optional(connection)
+            .await?;
+    let text = text.ok_or_else(|| Error::Refused {
+        code: "unknown_workflow".into(),
+        message: format!("there is no workflow with the id {named_task_id}; register it first"),
+    })?;
+    serde_json::from_str(&text).map_err(|e| Error::Json {
+        what: format!("the definition of workflow {named_task_id}"),
+        message: e.to_string(),
+    })
 }
 
 /// The schema in a stored definition.

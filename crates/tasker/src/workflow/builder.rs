@@ -47,7 +47,8 @@ pub struct Workflow<I = serde_json::Value> {
 impl<I: DeserializeOwned + Send + 'static> Workflow<I> {
     /// A workflow without steps; `version` is semantic (`1.0.0`).
     pub fn new(namespace: &str, name: &str, version: &str) -> Workflow<I> {
-        let draft = Draft { namespace: namespace.into(), name: name.into(), version: version.into(), ..Draft::default() };
+        let draft =
+            Draft { namespace: namespace.into(), name: name.into(), version: version.into(), ..Draft::default() };
         Workflow { draft, handlers: Vec::new(), input: PhantomData }
     }
 
@@ -59,7 +60,11 @@ impl<I: DeserializeOwned + Send + 'static> Workflow<I> {
         Fut: Future<Output = Result<T, StepError>> + Send + 'static,
     {
         let name = format!("{}.{}.{}", self.draft.namespace, self.draft.name, step.name);
-        self.draft.steps.push(DraftStep { name: step.name.into(), handler: Some(name.clone()), ..DraftStep::default() });
+        self.draft.steps.push(DraftStep {
+            name: step.name.into(),
+            handler: Some(name.clone()),
+            ..DraftStep::default()
+        });
         self.handlers.push((name, function(run)));
         self
     }

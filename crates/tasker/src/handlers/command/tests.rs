@@ -104,7 +104,7 @@ async fn select_picks_from_more_than_could_be_stored() {
         r#"{"count":40001,"last":{"name":"last","n":2},"who":"<Ann>","parent":7}"#
     );
     let error = answer(sh(script)).await;
-    assert!(error.starts_with("result_too_large (fatal): the result cannot be stored: "), "{error}");
+    assert!(error.starts_with("result_not_storable (fatal): its result cannot be stored: "), "{error}");
     let error = answer(with(sh("echo '{}'"), json!({ "select": "output.packages|length" }))).await;
     assert!(error.starts_with("template_error (fatal): with.select: "), "{error}");
 }

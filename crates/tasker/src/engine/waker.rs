@@ -1,0 +1,71 @@
+//! Wake-ups: hints that there may be work. In this process at once; to others by NOTIFY, after the commit, in a transaction of
+//! its own, and at most one every 50 ms, since it takes a lock that all of the cluster's commits wait for.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, futures::Notified};
+use tracing::debug;
+
+use crate::store::Store;
+
+/// The least time between two notifications of a process.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Wakes the workers of a database.
+#[derive(Clone)]
+pub(crate) struct Waker {
+    store: Store,
+    here: Arc<Notify>,
+    /// Whether a notification is on its way, or one was sent just now.
+    sending: Arc<AtomicBool>,
+    /// Whether somebody asked meanwhile.
+    again: Arc<AtomicBool>,
+}
+
+impl Waker {
+    pub(crate) fn new(store: Store) -> Waker {
+        Waker { store, here: Arc::default(), sending: Arc::default(), again: Arc::default() }
+    }
+
+    /// Wakes a worker of this process.
+    pub(crate) fn here(&self) {
+        self.here.notify_one();
+    }
+
+    /// Waits for a wake-up.
+    pub(crate) fn woken(&self) -> Notified<'_> {
+        self.here.notified()
+    }
+
+    /// Wakes a worker of this process at once, and those of others without waiting for it.
+    pub(crate) fn wake(&self) {
+        self.here();
+        if self.store.is_single() {
+            return;
+        }
+        self.again.store(true, Ordering::SeqCst);
+        if self.sending.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let waker = self.clone();
+        tokio::spawn(async move {
+            while waker.again.swap(false, Ordering::SeqCst) {
+                if let Err(error) = waker.store.wake().await {
+                    debug!("the wake-up was not sent: {error}");
+                }
+                tokio::time::sleep(INTERVAL).await;
+            }
+            waker.sending.store(false, Ordering::SeqCst);
+            // asked between the last look and the line above
+            if waker.again.load(Ordering::SeqCst) {
+                waker.wake();
+            }
+        });
+    }
+}

@@ -1,0 +1,5 @@
+//! The engine's rules, tested on a real PostgreSQL server: `scripts/test`. All tests that need a database are modules of
+//! this one program, and get theirs from [`support`].
+
+mod readiness;
+mod support;

@@ -1,0 +1,106 @@
+//! A migrated database, ours alone, whose clock stands still until it is moved.
+
+use std::ops::Deref;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{ConnectOptions, PgConnection, postgres::PgConnectOptions};
+use tasker::store::Store;
+
+/// An instant by the database's clock.
+pub type Moment = DateTime<Utc>;
+
+/// Takes the place of the functions by which every view and every verb asks for the time. It begins long after any real
+/// clock, so that whoever asks another clock is found out.
+const HELD_CLOCK: &str = "
+    create schema if not exists tasker_test;
+    create table if not exists tasker_test.clock (at timestamptz not null);
+    truncate tasker_test.clock;
+    insert into tasker_test.clock values ('2100-01-01 00:00:00+00');
+    create or replace function tasker.now() returns timestamptz language sql stable parallel safe return (select at from tasker_test.clock);
+    create or replace function tasker.clock() returns timestamptz language sql volatile return (select at from tasker_test.clock);";
+
+/// A migrated database. It is made, questioned and dropped by those who give it to a test.
+pub struct TestDatabase {
+    store: Store,
+    /// Where further sessions connect to; `None` on the embedded database, which has one connection only.
+    server: Option<PgConnectOptions>,
+}
+
+impl Deref for TestDatabase {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl TestDatabase {
+    pub(super) fn new(store: Store, server: Option<PgConnectOptions>) -> TestDatabase {
+        TestDatabase { store, server }
+    }
+
+    /// Whether it runs inside this process.
+    pub fn is_embedded(&self) -> bool {
+        self.server.is_none()
+    }
+
+    /// The URL of this database, for those who connect by themselves.
+    pub fn url(&self) -> String {
+        self.server.as_ref().expect("the embedded database has no URL").to_url_lossy().to_string()
+    }
+
+    /// A session of its own, for tests in which two meet.
+    pub async fn session(&self) -> PgConnection {
+        self.server.as_ref().expect("the embedded database has one session only").connect().await.unwrap()
+    }
+
+    /// Runs statements as they are.
+    pub async fn run(&self, sql: &str) {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        sqlx::raw_sql(sql).execute(self.pool()).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// The only value of a query's only row.
+    pub async fn value<T>(&self, sql: &str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned()));
+        query.fetch_one(self.pool()).await.unwrap_or_else(|error| panic!("{error}\n{sql}"))
+    }
+
+    /// The values of a query's only column.
+    pub async fn column<T>(&self, sql: &str) -> Vec<T>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned()));
+        query.fetch_all(self.pool()).await.unwrap_or_else(|error| panic!("{error}\n{sql}"))
+    }
+
+    pub(super) async fn hold_the_clock(&self) {
+        self.run(HELD_CLOCK).await;
+    }
+
+    /// The time by the clock that stands still.
+    pub async fn now(&self) -> Moment {
+        self.value("select at from tasker_test.clock").await
+    }
+
+    /// Moves the clock on: `5s`, `1h30m`.
+    pub async fn advance(&self, by: &str) {
+        self.set_clock(self.now().await + delta(by)).await;
+    }
+
+    /// Moves the clock anywhere, backwards too.
+    pub async fn set_clock(&self, at: Moment) {
+        let update = sqlx::query("update tasker_test.clock set at = $1").bind(at);
+        update.execute(self.pool()).await.unwrap();
+    }
+}
+
+/// A duration as workflow files write it.
+pub(super) fn delta(text: &str) -> TimeDelta {
+    let duration = tasker::duration::parse(text).unwrap_or_else(|error| panic!("{error}"));
+    TimeDelta::from_std(duration).unwrap()
+}

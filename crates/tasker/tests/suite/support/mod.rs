@@ -1,0 +1,15 @@
+//! What every test stands on: a database of its own whose clock stands still, a worker's calls, workflows and histories
+//! written in one line, and the questions that are asked after every test, whatever it did.
+
+mod database;
+mod invariants;
+mod play;
+mod server;
+mod sketch;
+mod worker;
+
+pub use database::{Moment, TestDatabase};
+pub use play::Play;
+pub use server::{with_database, with_real_clock};
+pub use sketch::sketch;
+pub use worker::{Claim, Outcome, Worker, reap};
