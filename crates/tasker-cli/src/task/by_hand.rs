@@ -97,7 +97,8 @@ pub async fn run(verb: Verb, session: &Session, tasker: &Tasker) -> Result<(), F
         Verb::Pause { task_id, .. } => (*task_id, store.pause_task(*task_id, by).await.map(|_| "paused")?),
         Verb::Resume { task_id, .. } => (*task_id, store.resume_task(*task_id, by).await?.as_str()),
     };
-    tasker.woken().await;
+    // a hint: without it workers look within their poll interval
+    let _ = store.wake().await;
     match session.json {
         true => print_json(&json!({ "id": id, "state": state })),
         false => print(&format!("{id}: {state}\n")),
