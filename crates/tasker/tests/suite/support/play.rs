@@ -280,7 +280,7 @@ impl<'a> Play<'a> {
             .unwrap();
             for (name, state, reason, details) in steps {
                 lines.push(
-                    format!("{:<6}{state:<12}{reason:<28}{details}", format!("{prefix}{name}")).trim_end().to_string(),
+                    format!("{:<6}{state:<18}{reason:<28}{details}", format!("{prefix}{name}")).trim_end().to_string(),
                 );
             }
         }

@@ -29,9 +29,8 @@ fn run(held: bool, test: impl AsyncFnOnce(&TestDatabase)) {
     let (name, db) = runtime.block_on(create(held));
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(test(&db))));
     let violations = runtime.block_on(async {
+        // the pool's connections may be in the middle of something
         let mut session = db.session().await;
-        // others that the test left behind may still hold locks, or be in the middle of something
-        execute(&mut session, OTHERS_GO_AWAY.into()).await;
         let violations = invariants::violations(&mut session).await;
         let mut admin = server().connect().await.unwrap();
         execute(&mut admin, format!("drop database {name} with (force)")).await;
