@@ -3,5 +3,6 @@
 
 #[cfg(feature = "embedded")]
 mod embedded;
+mod engine_workflows;
 mod readiness;
 mod support;
