@@ -60,7 +60,8 @@ begin
     loop
       -- the task that this key began is the one that is live: the idempotency key is to give it too
       update tasker.idempotency_keys i set task_id = x.task_id where i.task_id = x.id and i.idempotency_key = of_idempotency_keys[x.ord];
-      ids[x.ord] := x.task_id; olds[x.ord] := true;
+      -- whoever repeats its idempotency key in this call gives it too
+      ids := array_replace(ids, x.id, x.task_id); olds[x.ord] := true;
     end loop;
   end if;
 

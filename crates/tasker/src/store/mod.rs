@@ -13,7 +13,7 @@ mod workflows;
 use std::time::Duration;
 
 use sqlx::{
-    PgPool,
+    Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use uuid::Uuid;
@@ -39,6 +39,9 @@ pub struct Store {
     pub(crate) process_id: Uuid,
 }
 
+/// A connection that lay idle for longer is asked before it is used: a round trip, and no error for the caller.
+const IDLE_AND_TRUSTED: Duration = Duration::from_secs(1);
+
 impl Store {
     /// Opens a pool. `connections`: the greatest number of connections, at least 1.
     pub async fn connect(options: PgConnectOptions, connections: u32, single: bool) -> Result<Store, Error> {
@@ -46,6 +49,15 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .test_before_acquire(false)
+            .before_acquire(move |connection, known| {
+                Box::pin(async move {
+                    // what lay idle may have been closed by the server (the embedded one never does that)
+                    if !single && known.idle_for > IDLE_AND_TRUSTED {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .acquire_timeout(Duration::from_secs(if single { 600 } else { 30 }))
             .idle_timeout(None)
             .max_lifetime(None)

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "embedded")]
 mod embedded;
+mod engine_attempts;
 mod engine_workflows;
 mod readiness;
 mod support;
