@@ -18,8 +18,8 @@ use crate::{
 /// How long a handler that was told to stop may take to do so before its future is dropped.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Runs a claimed step to its verdict; `None`: it was told to stop, and nothing is to be recorded. `time_left`: until its
-/// lease ends.
+/// Runs a claimed step to its verdict; `None`: it was told to stop, and nothing is to be recorded. `time_left`: how long
+/// it may take to stop.
 pub(super) async fn run(
     store: Store,
     workflow: Arc<LoadedWorkflow>,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
@@ -61,7 +62,8 @@ pub(super) struct Call<'a> {
 }
 
 /// Exchanges; a batch that the database refuses, or does not lock in time, is sent again in halves. A settlement that is
-/// refused when it is sent alone becomes a failed attempt. On trouble, what is not settled is in `settlements` again.
+/// refused when it is sent alone becomes a failed attempt. What is left in `settlements` afterwards is not settled: on trouble
+/// all that may be sent again, else what was not locked in time.
 pub(super) async fn exchange(
     call: &mut Call<'_>,
     settlements: &mut Vec<Settlement>,
@@ -88,6 +90,10 @@ pub(super) async fn exchange(
                         halves.push(half);
                     }
                     Err(error) if is_not_locked(&error) => settlements.extend(half),
+                    Err(error) if is_refused(&error) => {
+                        warn!("a failure that the database refuses is given up, and its lease will expire: {error}");
+                        answered.extend(half.into_iter().map(|settlement| (settlement, Answer::LeaseLost)));
+                    }
                     Err(error) => {
                         settlements.extend(half);
                         settlements.extend(halves.drain(..).rev().flatten());

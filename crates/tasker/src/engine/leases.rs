@@ -112,7 +112,7 @@ pub(super) struct Heart(tokio::task::JoinHandle<()>);
 
 impl Heart {
     /// Renews the leases every third of their length, over a connection of its own; attempts whose lease could not be
-    /// renewed are told to stop in its last quarter, and have until its end to do so.
+    /// renewed are told to stop in its last quarter.
     pub(super) fn start(store: Store, worker_id: Uuid, leases: Leases, length: Duration) -> Heart {
         Heart(tokio::spawn(async move {
             tokio::join!(beat(store, worker_id, &leases, length), watch(&leases, length));
@@ -139,7 +139,7 @@ async fn beat(store: Store, worker_id: Uuid, leases: &Leases, length: Duration) 
         let sent_at = Instant::now();
         let beats =
             async |connection: &mut PgConnection| Store::heartbeat(connection, worker_id, &claims, length).await;
-        match line.call(length / 3, beats).await {
+        match line.call(length / 6, beats).await {
             Ok(beats) => leases.renew(&claims, beats, sent_at + length),
             Err(error) => {
                 warn!("the heartbeat failed: {error}");

@@ -291,7 +291,10 @@ impl Runner {
         let stopped: Vec<_> = claims.into_iter().filter(|(_, _, id)| !held.contains(id)).collect();
         match self.store.release(&stopped).await {
             Ok(_) if stopped.is_empty() => {}
-            Ok(_) => info!("gave back {} unfinished steps", stopped.len()),
+            Ok(_) => {
+                info!("gave back {} unfinished steps", stopped.len());
+                self.wake.others().await;
+            }
             Err(error) => warn!("unfinished steps could not be given back; their leases will expire: {error}"),
         }
         self.settlements.append(&mut self.set_aside.0);
@@ -378,8 +381,10 @@ impl Runner {
             return Ok(());
         };
         let (store, sender, leases) = (self.store.clone(), self.ended.0.clone(), self.leases.clone());
+        // a handler that does not stop when it is told to is dropped well before its lease ends
+        let margin = self.settings.lease / 12;
         tokio::spawn(async move {
-            let time_left = || leases.time_left(claim_id);
+            let time_left = || leases.time_left(claim_id).saturating_sub(margin);
             let verdict = attempt::run(store, workflow, handler, claimed, cancellation, time_left).await;
             let _ = sender.send(ended(verdict));
         });

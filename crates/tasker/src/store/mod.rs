@@ -41,6 +41,8 @@ pub struct Store {
 
 /// A connection that lay idle for longer is asked before it is used: a round trip, and no error for the caller.
 const IDLE_AND_TRUSTED: Duration = Duration::from_secs(1);
+/// How long it may take to answer.
+const PING: Duration = Duration::from_secs(2);
 
 impl Store {
     /// Opens a pool. `connections`: the greatest number of connections, at least 1.
@@ -51,9 +53,12 @@ impl Store {
             .test_before_acquire(false)
             .before_acquire(move |connection, known| {
                 Box::pin(async move {
-                    // what lay idle may have been closed by the server (the embedded one never does that)
+                    // what lay idle may be dead, or silent for ever (the embedded one never is)
                     if !single && known.idle_for > IDLE_AND_TRUSTED {
-                        connection.ping().await?;
+                        return match tokio::time::timeout(PING, connection.ping()).await {
+                            Ok(answer) => answer.map(|()| true),
+                            Err(silent) => Err(sqlx::Error::Io(silent.into())),
+                        };
                     }
                     Ok(true)
                 })

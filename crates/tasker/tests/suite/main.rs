@@ -4,6 +4,8 @@
 #[cfg(feature = "embedded")]
 mod embedded;
 mod engine_attempts;
+mod engine_leases;
+mod engine_results;
 mod engine_workflows;
 mod readiness;
 mod support;
