@@ -27,7 +27,8 @@ pub(crate) async fn drive(
     stop: CancellationToken,
 ) -> Result<Driven, Error> {
     let poll_interval = settings.poll_interval;
-    let mut runner = Runner::new(store.clone(), handlers, settings, wake, Some(task_id), observer).await?;
+    let begun = Runner::begin(store.clone(), handlers, settings, wake, Some(task_id), observer, &stop);
+    let Some(mut runner) = begun.await? else { return Ok(Driven::Interrupted) };
     let _heart = runner.start_heart();
     loop {
         if stop.is_cancelled() {

@@ -85,24 +85,45 @@ pub(super) struct Turn {
 }
 
 impl Runner {
-    pub(super) async fn new(
+    /// Registers a worker, when the database answers. `None`: `stop` was cancelled before that.
+    pub(super) async fn begin(
         store: Store,
         handlers: BTreeMap<String, Arc<dyn Handler>>,
         settings: Settings,
         wake: Waker,
         only_task: Option<Uuid>,
         observer: Option<Observer>,
-    ) -> Result<Runner, Error> {
+        stop: &CancellationToken,
+    ) -> Result<Option<Runner>, Error> {
         let worker_id = Uuid::new_v4();
         let names: Vec<String> = handlers.keys().cloned().collect();
-        let ids = store.register_worker(worker_id, &names, &settings.description).await?;
+        let mut failures = 0;
+        let ids = loop {
+            let registered = async {
+                store.require_schema().await?;
+                store.register_worker(worker_id, &names, &settings.description).await
+            };
+            match registered.await.map_err(batch::trouble) {
+                Ok(ids) => break ids,
+                Err(Trouble::Again(error)) if only_task.is_none() || failures < GIVE_UP_AFTER => {
+                    failures += 1;
+                    let delay = backoff(failures);
+                    warn!("the database does not answer, trying again in {delay:?}: {error}");
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = stop.cancelled() => return Ok(None),
+                    }
+                }
+                Err(Trouble::Again(error) | Trouble::Fatal(error)) => return Err(error),
+            }
+        };
         let positions = ids
             .into_iter()
             .flat_map(|handler_id| {
                 [0, 1, 2].map(|lane| Position { handler_id, lane, from: None, after_key: String::new() })
             })
             .collect();
-        Ok(Runner {
+        Ok(Some(Runner {
             line: Line::new(store.clone()),
             store,
             worker_id,
@@ -123,7 +144,7 @@ impl Runner {
             saw_the_end: None,
             last_reap: Instant::now() - REAP_INTERVAL,
             reap_from: DateTime::UNIX_EPOCH,
-        })
+        }))
     }
 
     /// Renews the leases and stops handlers whose lease cannot be renewed, until the handle is dropped.

@@ -4,6 +4,7 @@
 #[cfg(feature = "embedded")]
 mod embedded;
 mod engine_attempts;
+mod engine_connections;
 mod engine_leases;
 mod engine_results;
 mod engine_workflows;
