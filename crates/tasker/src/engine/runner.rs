@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Event, Observer, Settings, attempt,
-    batch::{self, Trouble},
+    batch::{self, Trouble, backoff},
     leases::{Heart, Lease, Leases},
     waker::Waker,
 };
@@ -412,11 +412,12 @@ impl Runner {
         Ok(())
     }
 
+    /// The definition, which is fetched once; a database that is away for a moment costs no attempt.
     async fn workflow(&mut self, named_task_id: i32) -> Result<Arc<LoadedWorkflow>, Error> {
         if let Some(workflow) = self.workflows.get(&named_task_id) {
             return Ok(workflow.clone());
         }
-        let workflow = Arc::new(self.store.load_workflow(named_task_id).await?);
+        let workflow = Arc::new(batch::with_patience(|| self.store.load_workflow(named_task_id)).await?);
         self.workflows.insert(named_task_id, workflow.clone());
         Ok(workflow)
     }
@@ -468,10 +469,3 @@ impl Runner {
 
 /// A runner of a single task gives up after so many failures in a row (about half a minute).
 const GIVE_UP_AFTER: u32 = 12;
-
-/// Full jitter: uniform up to 50 ms * 2^failures, at most 5 s.
-fn backoff(failures: u32) -> Duration {
-    let most = Duration::from_millis(50 << failures.min(7)).min(Duration::from_secs(5));
-    let random = u32::from_ne_bytes(*Uuid::new_v4().as_bytes().first_chunk().unwrap_or(&[128; 4]));
-    most.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
-}
