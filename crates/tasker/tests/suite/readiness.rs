@@ -81,7 +81,7 @@ rules! {
         task  in_progress processing wait_for_completion 0% healthy
         a     in_progress       in_progress                 1/1 attempts
     "#]];
-    exhausted_comes_before_the_tasks_end: "a[attempts=1] > b", "a:failed" => expect![[r#"
+    exhausted_comes_before_the_end_of_the_task: "a[attempts=1] > b", "a:failed" => expect![[r#"
         task  failed blocked_by_failures handle_failures 0% blocked
         a     failed            retries_exhausted           1/1 attempts
         b     pending           dependencies_not_satisfied  0/1 parents
@@ -104,7 +104,7 @@ rules! {
         task  in_progress has_ready_steps execute_ready_steps 0% recovering
         a     failed            ready                       1/3 attempts
     "#]];
-    dependencies_come_before_the_tasks_end: "a > b; c", "task:cancel" => expect![[r#"
+    a_cancelled_tasks_steps_are_cancelled: "a > b; c", "task:cancel" => expect![[r#"
         task  cancelled cancelled none 0% unknown
         a     cancelled         finished
         b     cancelled         finished                    0/1 parents
