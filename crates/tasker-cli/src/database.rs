@@ -82,11 +82,6 @@ impl Database {
         }
     }
 
-    /// Whether it is the embedded one.
-    pub fn is_embedded(&self) -> bool {
-        matches!(self.place, Place::Folder(_))
-    }
-
     /// A command line to paste, of this program on this database.
     pub fn command(&self, words: &[&str]) -> String {
         let program = std::env::args().next().unwrap_or_else(|| "tasker".into());

@@ -2,12 +2,18 @@
 //! not, it asks the library.
 
 mod database;
+mod doctor;
 mod ending;
+mod explain;
 mod logs;
+mod migrate;
 mod output;
 mod report;
 mod run;
 mod signals;
+mod subject;
+mod task;
+mod worker;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -39,17 +45,22 @@ const ENDINGS: &str = "Exit codes: 0 done, 1 the workflow failed (or doctor foun
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Worker(worker::Args),
+    Migrate(migrate::Args),
+    Task(task::Args),
+    Explain(explain::Args),
+    Doctor(doctor::Args),
 }
 
 impl Command {
     /// Whether it is told of a signal and ends in order; the others just end.
     fn is_patient(&self) -> bool {
-        matches!(self, Command::Run(_))
+        matches!(self, Command::Run(_) | Command::Worker(_))
     }
 
     /// What is logged where `RUST_LOG` says nothing.
     fn log_level(&self) -> &'static str {
-        "warn"
+        if matches!(self, Command::Worker(_)) { "info" } else { "warn" }
     }
 }
 
@@ -93,5 +104,15 @@ fn main() -> ExitCode {
 async fn perform(command: Command, session: &Session) -> Result<Ending, Failure> {
     match command {
         Command::Run(args) => run::run(args, session).await,
+        Command::Worker(args) => worker::run(args, session).await,
+        Command::Migrate(args) => migrate::run(args, session).await,
+        Command::Task(args) => task::run(args, session).await,
+        Command::Explain(args) => explain::run(args, session).await,
+        Command::Doctor(args) => doctor::run(args, session).await,
     }
+}
+
+/// Reads how many steps may run at once.
+fn concurrency() -> impl clap::builder::TypedValueParser<Value = usize> {
+    clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000)
 }

@@ -2,11 +2,12 @@
 
 use std::io::{self, BufWriter, Write};
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tasker::{
     context::TaskExecutionContext,
-    readiness::StepState,
+    readiness::{StepState, TaskState},
     store::{StepItem, Store, TaskListItem},
 };
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     database::Database,
     ending::Failure,
-    output::{Paint, counted, one_line, written},
+    output::{Paint, columns, count, counted, instant, one_line, written},
 };
 
 /// How many steps are read and written at a time: their results may be large.
@@ -23,28 +24,59 @@ const STEPS_AT_ONCE: i32 = 1_000;
 /// How many steps in the way are told of in full.
 const TOLD: usize = 5;
 
+/// How many steps a table has lines for.
+const LINES: usize = 50;
+
 /// A task in JSON answers; its steps follow.
 #[derive(Serialize)]
 struct TaskJson<'a> {
-    #[serde(flatten)]
-    task: &'a TaskListItem,
-    status: &'a str,
+    task_id: Uuid,
+    workflow: &'a str,
+    version: &'a str,
+    status: TaskState,
+    paused: bool,
     execution_status: &'a str,
     recommended_action: &'a str,
     total_steps: i64,
 }
 
+/// What `explain` answers of a task: the context, and the steps that are not satisfied.
+#[derive(Serialize)]
+pub struct Explained<'a> {
+    #[serde(flatten)]
+    pub context: &'a TaskExecutionContext,
+    pub steps: Vec<StepJson<'a>>,
+}
+
 /// A step in JSON answers.
 #[derive(Serialize)]
-struct StepJson<'a> {
+pub struct StepJson<'a> {
     workflow_step_id: Uuid,
     name: &'a str,
     state: StepState,
     blocking_reason: Option<&'a str>,
+    next_retry_at: Option<DateTime<Utc>>,
     attempts: i32,
-    result: Option<Box<RawValue>>,
+    result: Option<&'a RawValue>,
     error: Option<&'a str>,
     error_kind: Option<&'a str>,
+}
+
+impl<'a> StepJson<'a> {
+    pub fn of(step: &'a StepItem) -> StepJson<'a> {
+        StepJson {
+            workflow_step_id: step.workflow_step_id,
+            name: &step.name,
+            state: step.state,
+            blocking_reason: step.blocking_reason.as_deref(),
+            next_retry_at: step.next_retry_at,
+            attempts: step.attempts,
+            // what the database has under this type is JSON
+            result: step.result.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+            error: step.error.as_deref(),
+            error_kind: step.error_kind.as_deref(),
+        }
+    }
 }
 
 /// Prints a task as one JSON object with its steps, a line for each; results keep their text.
@@ -53,7 +85,7 @@ pub async fn print_json(store: &Store, task: &TaskListItem, context: &TaskExecut
     written(begin(&mut out, task, context))?;
     for from in (0..context.total_steps).step_by(STEPS_AT_ONCE as usize) {
         for step in store.steps_of(task.task_id, from as i32, STEPS_AT_ONCE, true).await? {
-            written(write_step(&mut out, step))?;
+            written(write_step(&mut out, &step))?;
         }
     }
     written(out.write_all(b"\n]}\n").and_then(|()| out.flush()))
@@ -62,8 +94,11 @@ pub async fn print_json(store: &Store, task: &TaskListItem, context: &TaskExecut
 /// Everything but the end of the task's object.
 fn begin(out: &mut impl Write, task: &TaskListItem, context: &TaskExecutionContext) -> io::Result<()> {
     let head = serde_json::to_string(&TaskJson {
-        task,
-        status: context.status.as_str(),
+        task_id: task.task_id,
+        workflow: &task.workflow,
+        version: &task.version,
+        status: context.status,
+        paused: context.paused,
         execution_status: &context.execution_status,
         recommended_action: &context.recommended_action,
         total_steps: context.total_steps,
@@ -71,20 +106,88 @@ fn begin(out: &mut impl Write, task: &TaskListItem, context: &TaskExecutionConte
     write!(out, "{},\"steps\":[", head.trim_end_matches('}'))
 }
 
-fn write_step(out: &mut impl Write, step: StepItem) -> io::Result<()> {
+fn write_step(out: &mut impl Write, step: &StepItem) -> io::Result<()> {
     out.write_all(if step.step_number == 0 { b"\n" } else { b",\n" })?;
-    let json = StepJson {
-        workflow_step_id: step.workflow_step_id,
-        name: &step.name,
-        state: step.state,
-        blocking_reason: step.blocking_reason.as_deref(),
-        attempts: step.attempts,
-        // what is in the database is JSON
-        result: step.result.map(RawValue::from_string).transpose()?,
-        error: step.error.as_deref(),
-        error_kind: step.error_kind.as_deref(),
+    Ok(serde_json::to_writer(out, &StepJson::of(step))?)
+}
+
+/// Whether a step's children may run.
+pub fn is_satisfied(step: &StepItem) -> bool {
+    matches!(step.state, StepState::Complete | StepState::ResolvedManually | StepState::Skipped)
+}
+
+/// A task's state in its colour.
+pub fn state_word(state: TaskState, paused: bool, paint: Paint) -> String {
+    match state {
+        _ if state.is_live() && paused => paint.yellow(format_args!("{state}, paused")),
+        TaskState::Complete | TaskState::ResolvedManually => paint.green(state),
+        TaskState::Failed | TaskState::Cancelled => paint.red(state),
+        TaskState::Pending | TaskState::InProgress => paint.cyan(state),
+    }
+}
+
+/// What a task is doing, in two lines.
+pub fn headline(context: &TaskExecutionContext, paint: Paint) -> String {
+    let counts: Vec<String> = [
+        ("pending", context.pending_steps),
+        ("in_progress", context.in_progress_steps),
+        ("complete", context.completed_steps),
+        ("failed", context.failed_steps),
+        ("cancelled", context.cancelled_steps),
+        ("resolved_manually", context.resolved_manually_steps),
+        ("skipped", context.skipped_steps),
+    ]
+    .into_iter()
+    .filter(|(_, number)| *number > 0)
+    .map(|(state, number)| format!("{} {state}", count(number as usize)))
+    .collect();
+    let next = context.next_retry_at.map(|at| format!(", next at {}", instant(at))).unwrap_or_default();
+    format!(
+        "task {}: {}, {} → {}{next}\n{}: {}\n",
+        context.task_id,
+        state_word(context.status, context.paused, paint),
+        context.execution_status,
+        context.recommended_action,
+        counted(context.total_steps as usize, "step"),
+        counts.join(", ")
+    )
+}
+
+/// A table of steps; of many, those that are not satisfied stand first.
+pub fn step_lines(steps: &[&StepItem], paint: Paint) -> String {
+    let mut shown = steps.to_vec();
+    if shown.len() > LINES {
+        shown.sort_by_key(|step| {
+            (is_satisfied(step), step.blocking_reason.as_deref() == Some("dependencies_not_satisfied"))
+        });
+    }
+    let lines: Vec<Vec<String>> = shown.iter().take(LINES).map(|step| step_line(step, paint)).collect();
+    let more = shown.len().saturating_sub(LINES);
+    columns(&lines)
+        + &if more > 0 { format!("and {} more; --json has all\n", counted(more, "step")) } else { String::new() }
+}
+
+fn step_line(step: &StepItem, paint: Paint) -> Vec<String> {
+    let sign = match step.state {
+        _ if is_satisfied(step) => paint.green("✓"),
+        _ if step.is_dead() => paint.red("✗"),
+        StepState::InProgress => paint.cyan("▸"),
+        _ => paint.dim("·"),
     };
-    Ok(serde_json::to_writer(out, &json)?)
+    let reason = match step.blocking_reason.as_deref() {
+        Some("finished" | "in_progress") => String::new(),
+        Some("dependencies_not_satisfied") => {
+            format!("dependencies_not_satisfied {}/{}", step.completed_parents, step.total_parents)
+        }
+        Some(word) => {
+            format!("{word}{}", step.next_retry_at.map(|at| format!(" until {}", instant(at))).unwrap_or_default())
+        }
+        None => "ready".into(),
+    };
+    let attempts =
+        if step.attempts > 1 { format!("attempt {} of {}", step.attempts, step.retry_limit) } else { String::new() };
+    let error = one_line(step.error.as_deref().unwrap_or_default(), 100);
+    vec![format!("  {sign} {}", step.name), step.state.to_string(), reason, attempts, paint.dim(error)]
 }
 
 /// The steps that go on only when a person acts: for each its last failure, its causes, and how many wait for it.

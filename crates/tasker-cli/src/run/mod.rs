@@ -29,6 +29,7 @@ use crate::{
     Session,
     ending::{Ending, Failure},
     output::tell,
+    subject::unknown_task,
 };
 
 /// Run a workflow here, to its end
@@ -43,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "TASK_ID", conflicts_with = "input")]
     resume: Option<Uuid>,
     /// How many steps may run at once
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = crate::concurrency())]
     concurrency: usize,
 }
 
@@ -168,9 +169,7 @@ fn read(file: &str) -> std::io::Result<String> {
 /// Refuses to go on with a task of another workflow, or of this one as it was before the file was edited.
 async fn refuse_another(tasker: &Tasker, task_id: Uuid, definition: &Definition, args: &Args) -> Result<(), Failure> {
     let Some((_, hash)) = tasker.store().workflow_of(task_id).await? else {
-        return Err(Failure::misused(format!(
-            "there is no task {task_id}: `tasker task list` shows those that there are"
-        )));
+        return Err(unknown_task(task_id));
     };
     if hash == definition.content_hash() {
         return Ok(());

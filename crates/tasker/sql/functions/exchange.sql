@@ -45,7 +45,8 @@ begin
       release_number := nextval('tasker.transition_numbers');
       with v as materialized (
         select v.*, row_number() over (partition by v.leasable order by v.task_id, v.step_number) as place from (
-          select v.*, v.ready_for_execution and v.limit_key = '' and v.handler_id = any(handlers) as leasable
+          select v.task_id, v.step_number, v.named_task_id, v.handler_id, v.lane, v.limit_key, v.next_retry_at, v.attempts, v.ready_for_execution,
+            v.ready_for_execution and v.limit_key = '' and v.handler_id = any(handlers) as leasable
           from unnest(c_tasks, c_steps) c(task_id, step_number)
           cross join lateral (
             select * from tasker.step_readiness_statuses v where v.task_id = c.task_id and v.step_number = c.step_number offset 0) v

@@ -2,6 +2,7 @@
 //!
 //! A verb is one function call; what it means is in its file under `sql/functions/`.
 
+mod doctor;
 mod exchange;
 mod line;
 mod schema;
@@ -17,6 +18,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
+pub use doctor::{Examination, Finding};
 pub use exchange::{Answer, Beat, Claimed, Exchanged, Position, Released, Settlement, Verdict};
 pub(crate) use line::Line;
 pub use schema::{MigrationReport, SCHEMA_VERSION};

@@ -172,9 +172,14 @@ async fn migrate(connection: &mut PgConnection) -> Result<MigrationReport, Error
     Ok(report)
 }
 
+/// What is stored of [`OBJECTS`] when they have been created.
+pub(super) fn objects_hash() -> String {
+    crate::hash::hex(OBJECTS.iter().map(|o| o.as_bytes()))
+}
+
 /// Drops all views and functions of the schema by name, never with `cascade`, and creates the present ones.
 async fn replace_objects(tx: &mut PgConnection) -> Result<bool, Error> {
-    let hash = crate::hash::hex(OBJECTS.iter().map(|o| o.as_bytes()));
+    let hash = objects_hash();
     let have: Option<String> =
         sqlx::query_scalar("select content_hash from tasker.schema_objects").fetch_optional(&mut *tx).await?;
     if have.as_deref() == Some(hash.as_str()) {

@@ -100,7 +100,7 @@ pub(crate) async fn submit(
 }
 
 /// Who does something by hand, and why.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct ByHand<'a> {
     /// Who.
     pub actor: Option<&'a str>,

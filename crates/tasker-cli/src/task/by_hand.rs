@@ -1,0 +1,106 @@
+//! The verbs by hand: retry, resolve, cancel of a task or a step, pause and resume of a task. Each says who did it, and why.
+
+use serde_json::json;
+use tasker::{Tasker, json, store::ByHand};
+use uuid::Uuid;
+
+use crate::{
+    Session,
+    ending::Failure,
+    output::{print, print_json},
+    subject::{Subject, SubjectArgs},
+};
+
+/// A verb.
+#[derive(clap::Subcommand)]
+pub enum Verb {
+    /// Begin a task's dead and cancelled steps anew, or one of them; a step that waits for its retry is due now
+    Retry {
+        #[command(flatten)]
+        subject: SubjectArgs,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Give a step its result by hand, or end a task as dealt with
+    Resolve {
+        #[command(flatten)]
+        subject: SubjectArgs,
+        /// The step's result
+        #[arg(long, value_name = "JSON")]
+        result: Option<String>,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Cancel a task, or a step, also while it runs
+    Cancel {
+        #[command(flatten)]
+        subject: SubjectArgs,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Start nothing new in a task until it is resumed
+    Pause {
+        /// Its id
+        #[arg(value_name = "TASK")]
+        task_id: Uuid,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Let a paused task go on
+    Resume {
+        /// Its id
+        #[arg(value_name = "TASK")]
+        task_id: Uuid,
+        #[command(flatten)]
+        why: Why,
+    },
+}
+
+/// Kept with what was done.
+#[derive(clap::Args)]
+pub struct Why {
+    /// Why it is done, kept in the task's history
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// Does it, and prints the new state.
+pub async fn run(verb: Verb, session: &Session, tasker: &Tasker) -> Result<(), Failure> {
+    let store = tasker.store();
+    let actor = std::env::var("USER").ok();
+    let (Verb::Retry { why, .. }
+    | Verb::Resolve { why, .. }
+    | Verb::Cancel { why, .. }
+    | Verb::Pause { why, .. }
+    | Verb::Resume { why, .. }) = &verb;
+    let by = ByHand { actor: actor.as_deref(), reason: why.reason.as_deref() };
+    let (id, state) = match &verb {
+        Verb::Retry { subject, .. } => match subject.find(store).await? {
+            Subject::Task(id) => (id, store.retry_task(id, by).await?.as_str()),
+            Subject::Step(id) => (id, store.retry_step(id, by).await?.as_str()),
+        },
+        Verb::Resolve { subject, result, .. } => match (subject.find(store).await?, result) {
+            (Subject::Task(id), None) => (id, store.resolve_task(id, by).await?.as_str()),
+            (Subject::Task(_), Some(_)) => {
+                return Err(Failure::misused("a task has no result: name the step whose result it is"));
+            }
+            (Subject::Step(id), result) => {
+                let result = json::check(result.as_deref().unwrap_or("null"))
+                    .map_err(|e| Failure::misused(format!("--result: {e}")))?;
+                (id, store.resolve_step(id, &result, by).await?.as_str())
+            }
+        },
+        Verb::Cancel { subject, .. } => match subject.find(store).await? {
+            Subject::Task(id) => (id, store.cancel_task(id, by).await?.as_str()),
+            Subject::Step(id) => (id, store.cancel_step(id, by).await?.as_str()),
+        },
+        Verb::Pause { task_id, .. } => (*task_id, store.pause_task(*task_id, by).await.map(|_| "paused")?),
+        Verb::Resume { task_id, .. } => (*task_id, store.resume_task(*task_id, by).await?.as_str()),
+    };
+    // a hint: without it workers look within their poll interval
+    let _ = store.wake().await;
+    match session.json {
+        true => print_json(&json!({ "id": id, "state": state })),
+        false => print(&format!("{id}: {state}\n")),
+    }
+}

@@ -1,0 +1,11 @@
+-- What is remembered against a recount, of the tasks that are live or in the hot set; of all tasks where $1 says so.
+select true as wrong,
+  coalesce('step ' || d.workflow_step_id, 'task ' || d.task_id) || ': ' || d.what as problem,
+  'this is a defect, or a change past the verbs: keep a dump for a report, then cancel the task: tasker task cancel ' || d.task_id as remedy
+from (
+  select k.task_id from tasker.tasks k where $1 or k.state in ('pending', 'in_progress')
+  union select r.task_id from tasker.ready_steps r
+  union select l.task_id from tasker.leases l
+) k
+cross join lateral (select * from tasker.step_readiness_divergences d where d.task_id = k.task_id) d
+order by d.task_id, d.workflow_step_id
