@@ -2,7 +2,9 @@
 //! this one program, and get theirs from [`support`].
 
 mod by_hand;
+mod claims;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod readiness;
+mod submissions;
 mod support;
