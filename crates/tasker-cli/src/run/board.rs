@@ -97,7 +97,7 @@ impl Board {
                 if let Now::Runs(since) = step.now {
                     step.took = Some(at - since);
                 }
-                step.now = match verdict {
+                let now = match verdict {
                     Verdict::Complete(_) => Now::Ended(StepState::Complete),
                     Verdict::Skip(_) => Now::Ended(StepState::Skipped),
                     Verdict::Wait(_) => Now::Unknown,
@@ -107,9 +107,11 @@ impl Board {
                         Now::Unknown
                     }
                 };
-                if let Now::Ended(_) = step.now {
+                // the view may have said so before
+                if matches!(now, Now::Ended(_)) && step.now != now {
                     self.news.push(News::Changed(number));
                 }
+                step.now = now;
             }
         }
     }

@@ -78,7 +78,7 @@ struct Ended {
 
 /// What an exchange came to.
 pub(super) struct Turn {
-    /// Nothing was settled, nothing was received, and nothing runs.
+    /// Nothing was received, and nothing runs; after a settlement only where no instant is known for which to wait.
     pub idle: bool,
     /// How long until there may be something to do.
     pub next_in: Duration,
@@ -198,8 +198,10 @@ impl Runner {
                     self.saw_the_end = (!full && capacity > 0).then_some(sent_at);
                 }
                 let more = (full && capacity > 0) || !self.settlements.is_empty() || (reply.left_over && capacity > 0);
+                let rests = !received && self.running_count() == 0 && self.settlements.is_empty();
                 Ok(Turn {
-                    idle: !settled && !received && self.running_count() == 0 && self.settlements.is_empty(),
+                    // what was settled last may have been the end: there is no instant to wait for then
+                    idle: rests && (!settled || (searches && reply.next_in.is_none())),
                     next_in: match more {
                         true => Duration::ZERO,
                         false if !searches => SEARCH_INTERVAL,
