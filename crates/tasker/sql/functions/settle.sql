@@ -43,9 +43,6 @@ begin
   results as (
     insert into tasker.step_results (task_id, step_number, result)
     select m.task_id, m.step_number, payloads[m.i]::json from m where m.ended in ('complete', 'skip')),
-  errors as (
-    insert into tasker.step_errors (task_id, step_number, number, error)
-    select m.task_id, m.step_number, settle_number, coalesce(payloads[m.i], '') from m where m.ended = 'fail'),
   moved as (
     insert into tasker.workflow_step_transitions (task_id, step_number, number, to_state, verb, at, attempt, claim_id, worker_id,
       next_retry_at, retryable, error_kind, backoff_request_seconds, retry_limit, attempts_before, generation, timer,
@@ -71,6 +68,15 @@ begin
     array_agg(m.task_id) filter (where m.next_retry_at is not null),
     array_agg(m.step_number) filter (where m.next_retry_at is not null)
   into settled, leaf_tasks, parent_tasks, parent_steps, parent_named, again_tasks, again_steps from m;
+  if 'fail' = any(outcomes) then
+    insert into tasker.step_errors (task_id, step_number, number, error)
+    select u.task_id, u.step_number, settle_number, coalesce(u.payload, '')
+    from unnest(s_tasks, s_steps, s_claims, outcomes, payloads) u(task_id, step_number, claim_id, outcome, payload)
+    where u.outcome = 'fail' and exists (
+      select from tasker.workflow_step_transitions h
+      where h.task_id = u.task_id and h.step_number = u.step_number and h.number = settle_number and h.claim_id = u.claim_id)
+    on conflict do nothing;
+  end if;
   if leaf_tasks is not null or parent_tasks is not null then
     x := tasker.satisfy(leaf_tasks, parent_tasks, parent_steps, parent_named, now_, finish_number);
     c_tasks := x.c_tasks; c_steps := x.c_steps;

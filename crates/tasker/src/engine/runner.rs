@@ -25,8 +25,9 @@ use crate::{
 
 /// A busy worker searches from the beginning of its queues at least this often: commits that came late lie behind its positions.
 const FULL_SEARCH_INTERVAL: Duration = Duration::from_secs(10);
-/// A call that settles does not search again so soon after a search that found everything: its children come without one.
-const SEARCH_INTERVAL: Duration = Duration::from_millis(2);
+/// A call that settles does not search again so soon after a search that found everything, unless a wake-up came: its
+/// children come without one.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(10);
 /// How often expired leases and passed deadlines are looked for.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// How many of each are acted on in one call.
@@ -191,10 +192,10 @@ impl Runner {
                     self.wake.wake();
                 }
                 if searches {
-                    self.saw_the_end = (!full && capacity > 0).then_some(sent_at);
                     if !received {
                         self.search_from_the_beginning();
                     }
+                    self.saw_the_end = (!full && capacity > 0).then_some(sent_at);
                 }
                 let more = (full && capacity > 0) || !self.settlements.is_empty() || (reply.left_over && capacity > 0);
                 let rests = !received && self.running_count() == 0 && self.settlements.is_empty();
@@ -278,6 +279,7 @@ impl Runner {
     }
 
     fn search_from_the_beginning(&mut self) {
+        self.saw_the_end = None;
         self.last_full_search = Instant::now();
         for position in &mut self.positions {
             position.from = None;

@@ -1,7 +1,10 @@
 //! The engine's rules, tested on a real PostgreSQL server: `scripts/test`. All tests that need a database are modules of
 //! this one program, and get theirs from [`support`].
 
+mod by_hand;
+mod claims;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod readiness;
+mod submissions;
 mod support;

@@ -10,7 +10,7 @@ mod sketch;
 mod worker;
 
 pub use database::{Moment, TestDatabase};
-pub use play::Play;
+pub use play::{Play, code};
 pub use rule::Rule;
 pub(crate) use rule::rules;
 pub use server::{with_database, with_real_clock};

@@ -293,7 +293,7 @@ fn by_hand() -> ByHand<'static> {
 }
 
 /// A refusal's code; any other error is the test's failure.
-fn code(error: Error) -> String {
+pub fn code(error: Error) -> String {
     match error {
         Error::Refused { code, .. } => code,
         other => panic!("{other}"),
