@@ -5,6 +5,8 @@ mod by_hand;
 mod claims;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod grid;
 mod readiness;
 mod submissions;
+mod truth_table;
 mod support;
