@@ -108,9 +108,10 @@ impl Paint {
     }
 }
 
-/// A duration as people say it: `0.3s`, `42s`, `3m5s`.
+/// A duration as people say it: `12ms`, `0.3s`, `42s`, `3m5s`.
 pub fn time(duration: Duration) -> String {
     match duration.as_secs_f64() {
+        seconds if seconds < 0.095 => format!("{:.0}ms", seconds * 1000.0),
         seconds if seconds < 9.95 => format!("{seconds:.1}s"),
         seconds => tasker::duration::format(Duration::from_secs(seconds.round() as u64)),
     }
@@ -186,6 +187,7 @@ mod tests {
 
     #[test]
     fn times_and_counts_read_as_people_say_them() {
+        assert_eq!(time(Duration::from_millis(12)), "12ms");
         assert_eq!(time(Duration::from_millis(340)), "0.3s");
         assert_eq!(time(Duration::from_millis(9_960)), "10s");
         assert_eq!(time(Duration::from_millis(185_400)), "3m5s");

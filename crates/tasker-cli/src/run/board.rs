@@ -60,7 +60,7 @@ pub struct Reason {
 /// What has become of a step, for who prints lines.
 pub enum News {
     /// It has ended, or does not run for another reason than before.
-    Changed(usize),
+    Changed { step: usize, now: Now },
     /// An attempt failed.
     Failed { step: usize, attempt: u32, kind: String },
 }
@@ -97,7 +97,7 @@ impl Board {
                 if let Now::Runs(since) = step.now {
                     step.took = Some(at - since);
                 }
-                step.now = match verdict {
+                let now = match verdict {
                     Verdict::Complete(_) => Now::Ended(StepState::Complete),
                     Verdict::Skip(_) => Now::Ended(StepState::Skipped),
                     Verdict::Wait(_) => Now::Unknown,
@@ -107,9 +107,11 @@ impl Board {
                         Now::Unknown
                     }
                 };
-                if let Now::Ended(_) = step.now {
-                    self.news.push(News::Changed(number));
+                // the view may have said so before
+                if matches!(now, Now::Ended(_)) && step.now != now {
+                    self.news.push(News::Changed { step: number, now: now.clone() });
                 }
+                step.now = now;
             }
         }
     }
@@ -137,8 +139,8 @@ impl Board {
                 }),
             };
             if now != step.now {
-                step.now = now;
-                self.news.push(News::Changed(number));
+                step.now = now.clone();
+                self.news.push(News::Changed { step: number, now });
             }
         }
     }

@@ -44,7 +44,7 @@ begin
       -- has room, and no limit stands on it; what only time or room holds back is enqueued
       release_number := nextval('tasker.transition_numbers');
       with v as materialized (
-        select v.*, row_number() over (partition by v.leasable order by v.task_id, v.step_number) as place from (
+        select v.*, count(*) filter (where v.leasable) over (rows unbounded preceding) as place from (
           select v.task_id, v.step_number, v.named_task_id, v.handler_id, v.lane, v.limit_key, v.next_retry_at, v.attempts, v.ready_for_execution,
             v.ready_for_execution and v.limit_key = '' and v.handler_id = any(handlers) as leasable
           from unnest(c_tasks, c_steps) c(task_id, step_number)

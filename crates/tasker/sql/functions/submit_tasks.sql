@@ -13,9 +13,13 @@ declare
   now_ timestamptz; number_ bigint; n int := cardinality(named_task_ids);
   ids uuid[]; olds boolean[] := array_fill(false, array[n]); hashes bytea[]; x record;
 begin
-  select array_agg(tasker.uuid_v7()) into ids from generate_series(1, n);
+  if n = 1 then
+    ids := array[tasker.uuid_v7()];
+  else
+    select array_agg(tasker.uuid_v7()) into ids from generate_series(1, n);
+  end if;
 
-  if exists (select from unnest(of_idempotency_keys) k where k is not null) then
+  if cardinality(array_remove(of_idempotency_keys, null)) > 0 then
     select array_agg(sha256(convert_to(concat_ws(e'\x01', t.name, t.version, c.context::jsonb::text, u.unique_key, u.run_at, u.lane, u.deadline, u.tags::jsonb::text, u.summary), 'UTF8')) order by u.ord)
     into hashes
     from unnest(named_task_ids, of_unique_keys, run_ats, of_lanes, deadlines, of_tags, summaries) with ordinality u(named_task_id, unique_key, run_at, lane, deadline, tags, summary, ord)
@@ -43,7 +47,7 @@ begin
     end loop;
   end if;
 
-  if exists (select from unnest(of_unique_keys) k where k is not null) then
+  if cardinality(array_remove(of_unique_keys, null)) > 0 then
     insert into tasker.unique_live_keys (task_namespace_id, unique_key, task_id)
     select distinct on (t.task_namespace_id, u.key) t.task_namespace_id, u.key, u.id
     from unnest(named_task_ids, of_unique_keys, ids, olds) with ordinality u(named_task_id, key, id, old, ord)
@@ -88,7 +92,10 @@ begin
     u.run_at, u.id, s.step_number, 1, u.named_task_id
   from u join tasker.named_tasks_named_steps s on s.named_task_id = u.named_task_id and s.parent_count = 0;
 
-  return query select u.ord::int, u.id, u.old from unnest(ids, olds) with ordinality u(id, old, ord);
+  for i in 1 .. n loop
+    ord := i; task_id := ids[i]; existing := olds[i];
+    return next;
+  end loop;
 end $$;
 
 comment on function tasker.submit_tasks(int[], text[], text[], text[], timestamptz[], smallint[], timestamptz[], text[], text[])

@@ -32,7 +32,8 @@ fn what_was_due_first_is_claimed_first() {
         play.live("submit(run_at=3s) submit(run_at=1s) submit(run_at=2s) submit").await;
         assert_eq!(tasks(&play, &play.worker.claim(db, 9).await), [4], "nothing starts early");
         db.advance("5s").await;
-        let claims = [play.worker.claim(db, 1).await, play.worker.claim(db, 1).await, play.worker.claim(db, 1).await].concat();
+        let claims =
+            [play.worker.claim(db, 1).await, play.worker.claim(db, 1).await, play.worker.claim(db, 1).await].concat();
         assert_eq!(tasks(&play, &claims), [2, 3, 1]);
     });
 }
@@ -82,7 +83,11 @@ fn no_handler_stands_before_another() {
         let both = Worker::new(db, [&early, &late].map(|play| play.definition.steps[0].handler.clone())).await;
         let claims = both.claim(db, 4).await;
         let of_the_late: Vec<_> = claims.iter().filter(|claim| late.tasks.contains(&claim.task_id)).collect();
-        assert_eq!((claims.len(), of_the_late.len()), (4, 1), "the three that came first, and then the first of the others");
+        assert_eq!(
+            (claims.len(), of_the_late.len()),
+            (4, 1),
+            "the three that came first, and then the first of the others"
+        );
         assert_eq!(of_the_late[0].task_id, late.tasks[0]);
     });
 }
@@ -112,7 +117,8 @@ fn nothing_due_now_says_when_the_next_is() {
         let mut connection = db.pool().acquire().await.unwrap();
         let reply = play.worker.exchange(&mut connection, &[], &play.worker.serves(), 5, None).await.unwrap();
         assert_eq!((reply.claimed.len(), reply.next_in), (0, Some(90_000_000)));
-        let reply = play.worker.exchange(&mut connection, &[], &play.worker.serves(), 5, Some(play.task())).await.unwrap();
+        let reply =
+            play.worker.exchange(&mut connection, &[], &play.worker.serves(), 5, Some(play.task())).await.unwrap();
         assert_eq!((reply.claimed.len(), reply.next_in), (0, Some(90_000_000)));
     });
 }
@@ -123,7 +129,8 @@ fn children_are_claimed_in_the_call_that_settles_their_last_parent() {
         let mut play = Play::of(db, "a, b > c, d, e").await;
         play.live("submit a:complete b:in_progress").await;
         let ended = [(play.claims[&(play.task(), 1)].clone(), complete())];
-        let [c, d] = ["c", "d"].map(|name| play.worker.handler(&play.definition.steps[play.number(name) as usize].handler));
+        let [c, d] =
+            ["c", "d"].map(|name| play.worker.handler(&play.definition.steps[play.number(name) as usize].handler));
         let mut connection = db.pool().acquire().await.unwrap();
         // e is not served, and there is room for one
         let reply = play.worker.exchange(&mut connection, &ended, &[c, d], 1, None).await.unwrap();
@@ -157,7 +164,8 @@ fn a_limit_holds_whoever_claims_and_in_all_lanes_together() {
         assert_eq!((claims.len(), of_a), (6, 2), "a full key costs the others nothing");
         let mut connection = db.pool().acquire().await.unwrap();
         for task in &play.tasks {
-            let reply = play.worker.exchange(&mut connection, &[], &play.worker.serves(), 9, Some(*task)).await.unwrap();
+            let reply =
+                play.worker.exchange(&mut connection, &[], &play.worker.serves(), 9, Some(*task)).await.unwrap();
             assert_eq!(reply.claimed, [], "the limit holds for a worker that drives one task, too");
         }
     });
@@ -184,10 +192,15 @@ fn the_same_settlement_again_gets_its_first_answer() {
         play.live("submit a:in_progress").await;
         let claim = play.claims[&(play.task(), 0)].clone();
         let twice = [(claim.clone(), complete()), (claim.clone(), complete())];
-        assert_eq!(play.worker.settle(db, &twice).await, ["settled", "settled"], "one answer for each row, duplicates too");
+        assert_eq!(
+            play.worker.settle(db, &twice).await,
+            ["settled", "settled"],
+            "one answer for each row, duplicates too"
+        );
         assert_eq!(play.worker.settle(db, &[(claim.clone(), failed())]).await, ["settled"]);
         assert_eq!(db.release(&[key(&claim)]).await.unwrap(), [Released::Settled]);
-        let state: String = db.value("select current_state::text from tasker.step_readiness_statuses where step_number = 0").await;
+        let state: String =
+            db.value("select current_state::text from tasker.step_readiness_statuses where step_number = 0").await;
         assert_eq!(state, "complete");
     });
 }
@@ -204,7 +217,10 @@ fn a_claim_that_is_gone_changes_nothing() {
         for gone in [stale, of_nobody] {
             let before: i64 = db.value("select count(*) from tasker.workflow_step_transitions").await;
             assert_eq!(play.worker.settle(db, &[(gone.clone(), complete())]).await, ["lease_lost"]);
-            assert_eq!(db.heartbeat(play.worker.id, &[key(&gone)], Duration::from_secs(30)).await.unwrap(), [Beat::LeaseLost]);
+            assert_eq!(
+                db.heartbeat(play.worker.id, &[key(&gone)], Duration::from_secs(30)).await.unwrap(),
+                [Beat::LeaseLost]
+            );
             assert_eq!(db.release(&[key(&gone)]).await.unwrap(), [Released::LeaseLost]);
             assert_eq!(before, db.value::<i64>("select count(*) from tasker.workflow_step_transitions").await);
         }
@@ -269,9 +285,13 @@ fn released_steps_are_answered_one_by_one() {
         let [a, b, c, d] = [0, 1, 2, 3].map(|number| key(&play.claims[&(play.task(), number)]));
         play.live("b:cancel c:complete").await;
         let answers = db.release(&[a, b, c, d, a]).await.unwrap();
-        assert_eq!(answers, [Released::Released, Released::Cancelled, Released::Settled, Released::Released, Released::Released]);
+        assert_eq!(
+            answers,
+            [Released::Released, Released::Cancelled, Released::Settled, Released::Released, Released::Released]
+        );
         assert_eq!(db.release(&[a]).await.unwrap(), [Released::Released], "sent again after a lost reply");
-        let states: Vec<String> = db.column("select current_state::text from tasker.step_readiness_statuses order by step_number").await;
+        let states: Vec<String> =
+            db.column("select current_state::text from tasker.step_readiness_statuses order by step_number").await;
         assert_eq!(states, ["pending", "cancelled", "complete", "failed"], "what may run once only is not given back");
     });
 }
@@ -308,7 +328,11 @@ fn a_claim_brings_the_context_the_edited_input_and_the_results_that_are_needed()
     with_database(async |db| {
         let mut play = Play::of(db, "a, b > c; a > d").await;
         play.live(r#"submit(context={"order":12345678901234567890}) a:complete b:resolve c:edit c:in_progress"#).await;
-        let row = sqlx::query("select * from tasker.adopt($1, '{}')").bind(play.worker.id).fetch_one(db.pool()).await.unwrap();
+        let row = sqlx::query("select * from tasker.adopt($1, '{}')")
+            .bind(play.worker.id)
+            .fetch_one(db.pool())
+            .await
+            .unwrap();
         assert_eq!(row.get::<String, _>("context"), r#"{"order": 12345678901234567890}"#);
         assert_eq!(row.get::<String, _>("input"), r#"{"by":"hand"}"#);
         let results: serde_json::Value = serde_json::from_str(row.get("results")).unwrap();
@@ -345,9 +369,15 @@ fn a_backoff_doubles_from_base_to_max_and_is_uniform_in_its_upper_half() {
         }
         for (index, delay) in delays(db).await.into_iter().enumerate() {
             let d = (2.0 * 2f64.powi(index as i32)).min(60.0);
-            assert!((d / 2.0..=d).contains(&delay), "after {} failures {delay} s, not between {} and {d}", index + 1, d / 2.0);
+            assert!(
+                (d / 2.0..=d).contains(&delay),
+                "after {} failures {delay} s, not between {} and {d}",
+                index + 1,
+                d / 2.0
+            );
         }
-        let spread: Vec<bool> = db.column("select tasker.backoff(1, 300, 1) < 0.75 from generate_series(1, 1000)").await;
+        let spread: Vec<bool> =
+            db.column("select tasker.backoff(1, 300, 1) < 0.75 from generate_series(1, 1000)").await;
         let low = spread.iter().filter(|low| **low).count();
         assert!((400..=600).contains(&low), "{low} of 1,000 are in the lower half of the range");
     });

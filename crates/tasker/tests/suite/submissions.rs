@@ -16,9 +16,12 @@ async fn submit(db: &TestDatabase, play: &Play<'_>, arguments: &str) -> Result<U
 fn the_same_key_and_body_give_the_first_task() {
     with_database(async |db| {
         let play = Play::of(db, "a").await;
-        let first = submit(db, &play, r#"context => '{"a":1,"b":2}', idempotency_key => 'k', tags => '{"x":1}'"#).await.unwrap();
+        let first = submit(db, &play, r#"context => '{"a":1,"b":2}', idempotency_key => 'k', tags => '{"x":1}'"#)
+            .await
+            .unwrap();
         db.advance("29d").await;
-        let again = submit(db, &play, r#"context => '{"b":2, "a":1}', idempotency_key => 'k', tags => '{"x": 1}'"#).await;
+        let again =
+            submit(db, &play, r#"context => '{"b":2, "a":1}', idempotency_key => 'k', tags => '{"x": 1}'"#).await;
         assert_eq!(again, Ok(first), "c33: the order of an object's members is no difference");
         assert_eq!(db.value::<i64>("select count(*) from tasker.tasks").await, 1);
     });
@@ -29,8 +32,19 @@ fn another_body_under_the_same_key_is_refused() {
     with_database(async |db| {
         let play = Play::of(db, "a").await;
         submit(db, &play, "idempotency_key => 'k'").await.unwrap();
-        for other in ["context => '{\"a\":1}'", "priority => 'high'", "deadline => '2101-01-01'", "run_at => '2101-01-01'", "tags => '{}'", "summary => 's'"] {
-            assert_eq!(submit(db, &play, &format!("idempotency_key => 'k', {other}")).await, Err("idempotency_key_reused".into()), "{other}");
+        for other in [
+            "context => '{\"a\":1}'",
+            "priority => 'high'",
+            "deadline => '2101-01-01'",
+            "run_at => '2101-01-01'",
+            "tags => '{}'",
+            "summary => 's'",
+        ] {
+            assert_eq!(
+                submit(db, &play, &format!("idempotency_key => 'k', {other}")).await,
+                Err("idempotency_key_reused".into()),
+                "{other}"
+            );
         }
     });
 }
@@ -101,10 +115,21 @@ fn a_submission_commits_with_its_transaction_or_leaves_nothing() {
         let play = Play::of(db, "a, b").await;
         let mut session = db.session().await;
         let mut tx = session.begin().await.unwrap();
-        let sql = format!("select tasker.submit_task('test', '{}', idempotency_key => 'k', unique_while_live => 'u', deadline => '2101-01-01')", play.definition.name);
+        let sql = format!(
+            "select tasker.submit_task('test', '{}', idempotency_key => 'k', unique_while_live => 'u', deadline => '2101-01-01')",
+            play.definition.name
+        );
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *tx).await.unwrap();
         tx.rollback().await.unwrap();
-        for table in ["tasks", "task_payloads", "task_deadlines", "task_transitions", "ready_steps", "idempotency_keys", "unique_live_keys"] {
+        for table in [
+            "tasks",
+            "task_payloads",
+            "task_deadlines",
+            "task_transitions",
+            "ready_steps",
+            "idempotency_keys",
+            "unique_live_keys",
+        ] {
             assert_eq!(db.value::<i64>(&format!("select count(*) from tasker.{table}")).await, 0, "{table}");
         }
     });
@@ -117,8 +142,16 @@ fn a_bad_submission_is_refused_before_anything_is_written() {
         assert_eq!(submit(db, &play, "priority => 'urgent'").await, Err("bad_priority".into()));
         assert_eq!(submit(db, &play, "context => null").await, Err("bad_context".into()));
         assert_eq!(submit(db, &play, "version => '9.9.9'").await, Err("unknown_workflow".into()));
-        assert_eq!(submit(db, &play, "context => jsonb_build_object('a', repeat('x', 1048576))").await, Err("too_large".into()));
-        for (bad, sqlstate) in [("tags => '[1]'", "23514"), ("summary => e'two\\nlines'", "23514"), ("idempotency_key => ''", "23514"), ("unique_while_live => repeat('x', 256)", "23514")] {
+        assert_eq!(
+            submit(db, &play, "context => jsonb_build_object('a', repeat('x', 1048576))").await,
+            Err("too_large".into())
+        );
+        for (bad, sqlstate) in [
+            ("tags => '[1]'", "23514"),
+            ("summary => e'two\\nlines'", "23514"),
+            ("idempotency_key => ''", "23514"),
+            ("unique_while_live => repeat('x', 256)", "23514"),
+        ] {
             let sql = format!("select tasker.submit_task('test', '{}', {bad})", play.definition.name);
             let error = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(db.pool()).await.unwrap_err();
             assert_eq!(error.as_database_error().unwrap().code().unwrap(), sqlstate, "{bad}: {error}");
@@ -136,7 +169,9 @@ fn a_submission_without_a_version_takes_the_highest_release() {
             definition.version = version.into();
             ids.push(db.register(&definition).await.unwrap());
         }
-        let find = async |version: &str| db.value::<i32>(&format!("select tasker.find_workflow('test', '{}', {version})", definition.name)).await;
+        let find = async |version: &str| {
+            db.value::<i32>(&format!("select tasker.find_workflow('test', '{}', {version})", definition.name)).await
+        };
         assert_eq!(find("null").await, ids[1], "10.0.0: pre-releases and builds by name only");
         assert_eq!(find("'11.0.0-beta.1'").await, ids[3]);
     });
@@ -146,7 +181,11 @@ fn a_submission_without_a_version_takes_the_highest_release() {
 fn a_version_is_immutable() {
     with_database(async |db| {
         let play = Play::of(db, "a > b").await;
-        assert_eq!(db.register(&play.definition).await.unwrap(), play.named_task_id, "the same content is the same version");
+        assert_eq!(
+            db.register(&play.definition).await.unwrap(),
+            play.named_task_id,
+            "the same content is the same version"
+        );
         let mut changed = play.definition.clone();
         changed.steps[0].retry.max_attempts = 9;
         assert_eq!(db.register(&changed).await.map_err(code), Err("version_taken".into()));
