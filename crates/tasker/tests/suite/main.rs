@@ -7,6 +7,7 @@ mod claims;
 mod embedded;
 mod grid;
 mod readiness;
+mod seed_defects;
 mod submissions;
 mod truth_table;
 mod support;
