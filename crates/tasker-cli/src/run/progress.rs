@@ -169,9 +169,12 @@ pub async fn follow(
     show.end(&mut board);
 }
 
+/// What the readiness view says of a task.
+type Answer = Result<Vec<StepReadinessStatus>, Error>;
+
 /// The readiness view, asked now and then.
 struct View {
-    asked: Option<(Instant, oneshot::Receiver<Result<Vec<StepReadinessStatus>, Error>>)>,
+    asked: Option<(Instant, oneshot::Receiver<Answer>)>,
     ask_at: Instant,
 }
 

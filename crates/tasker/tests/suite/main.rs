@@ -9,5 +9,5 @@ mod grid;
 mod readiness;
 mod seed_defects;
 mod submissions;
-mod truth_table;
 mod support;
+mod truth_table;
