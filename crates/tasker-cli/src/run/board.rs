@@ -64,7 +64,7 @@ pub struct Reason {
 /// What has become of a step, for who prints lines.
 pub enum News {
     /// It has ended, or does not run for another reason than before.
-    Changed(usize),
+    Changed { step: usize, now: Now },
     /// An attempt failed.
     Failed { step: usize, attempt: u32, kind: String },
 }
@@ -119,7 +119,7 @@ impl Board {
                 };
                 // the view may have said so before
                 if matches!(now, Now::Ended(_)) && step.now != now {
-                    self.news.push(News::Changed(number));
+                    self.news.push(News::Changed { step: number, now: now.clone() });
                 }
                 step.now = now;
             }
@@ -149,8 +149,8 @@ impl Board {
                 }),
             };
             if now != step.now {
-                step.now = now;
-                self.news.push(News::Changed(number));
+                step.now = now.clone();
+                self.news.push(News::Changed { step: number, now });
             }
         }
     }

@@ -100,9 +100,9 @@ fn plain(board: &mut Board) -> Vec<String> {
             let error = step.error.as_deref().unwrap_or_default();
             Some(format!("{}: attempt {attempt} of {} failed ({kind}): {error}", step.name, step.retry_limit))
         }
-        News::Changed(step) => {
+        News::Changed { step, now } => {
             let step = &board.steps[step];
-            match &step.now {
+            match &now {
                 Now::Waits(reason) if matches!(reason.word.as_str(), "dependencies_not_satisfied" | "ready") => None,
                 Now::Waits(reason) => {
                     let until = reason.until.map(|until| format!(" until {}", instant(until))).unwrap_or_default();
@@ -147,7 +147,13 @@ pub async fn follow(
                 board.is_stopping = true;
                 show.stopping();
             }
-            (rows, asked_at) = view.answer() => board.see(rows, asked_at),
+            (rows, asked_at) = view.answer() => {
+                // what the engine said before this answer comes first
+                while let Ok(event) = events.try_recv() {
+                    board.hear(event, Instant::now());
+                }
+                board.see(rows, asked_at);
+            }
             _ = frames.tick() => {
                 view.ask_if_due(&store, task_id);
                 show.draw(&mut board);
@@ -161,9 +167,12 @@ pub async fn follow(
     show.end(&mut board);
 }
 
+/// What the readiness view says of a task.
+type Answer = Result<Vec<StepReadinessStatus>, Error>;
+
 /// The readiness view, asked now and then.
 struct View {
-    asked: Option<(Instant, oneshot::Receiver<Result<Vec<StepReadinessStatus>, Error>>)>,
+    asked: Option<(Instant, oneshot::Receiver<Answer>)>,
     ask_at: Instant,
 }
 

@@ -5,6 +5,9 @@ mod by_hand;
 mod claims;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod grid;
 mod readiness;
+mod seed_defects;
 mod submissions;
 mod support;
+mod truth_table;
