@@ -27,8 +27,10 @@ pub struct Step {
     pub retry_limit: u32,
     /// The first line of its last failure in this run.
     pub error: Option<String>,
-    /// How long its last attempt in this run took.
+    /// How long its last attempt in this run took, what it waited in between included.
     pub took: Option<Duration>,
+    /// When that attempt was first claimed.
+    began: Option<Instant>,
     /// When an event last spoke of it: a view that was asked earlier knows less.
     heard_at: Option<Instant>,
 }
@@ -74,6 +76,7 @@ impl Board {
             retry_limit: 0,
             error: None,
             took: None,
+            began: None,
             heard_at: None,
         };
         Board { steps: names.into_iter().map(step).collect(), started: Instant::now(), news: Vec::new() }
@@ -92,16 +95,16 @@ impl Board {
                 step.attempt = claimed.attempt.max(0) as u32;
                 step.retry_limit = claimed.retry_limit.max(0) as u32;
                 step.now = Now::Runs(at);
+                step.began.get_or_insert(at);
             }
             Event::Settled { verdict, .. } => {
-                if let Now::Runs(since) = step.now {
-                    step.took = Some(at - since);
-                }
+                step.took = step.began.map(|began| at - began);
                 let now = match verdict {
                     Verdict::Complete(_) => Now::Ended(StepState::Complete),
                     Verdict::Skip(_) => Now::Ended(StepState::Skipped),
                     Verdict::Wait(_) => Now::Unknown,
                     Verdict::Fail { error, kind, .. } => {
+                        step.began = None;
                         step.error = Some(one_line(&error, 200));
                         self.news.push(News::Failed { step: number, attempt: step.attempt, kind });
                         Now::Unknown

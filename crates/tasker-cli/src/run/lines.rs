@@ -85,5 +85,6 @@ fn attempt(step: &Step) -> String {
 pub fn summary(board: &Board, paint: Paint, now: Instant) -> String {
     let total = board.steps.len();
     let tally: String = board.tally().iter().map(|(word, number)| format!(" · {} {word}", count(*number))).collect();
-    format!("{} of {} steps{}  {}", count(board.satisfied()), count(total), paint.dim(tally), time(now - board.started))
+    let elapsed = time(now - board.started);
+    format!("{elapsed} · {} of {} steps{}", count(board.satisfied()), count(total), paint.dim(tally))
 }

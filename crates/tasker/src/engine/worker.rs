@@ -30,6 +30,7 @@ impl Worker {
         let drain = self.options.drain;
         let mut runner =
             Runner::new(self.store.clone(), self.handlers, self.options, self.wake.clone(), None, None).await?;
+        let _working = self.wake.working();
         let _heart = runner.start_heart();
         let _ear = Ear(tokio::spawn(listen(self.store, self.wake)));
         while !shutdown.is_cancelled() {
