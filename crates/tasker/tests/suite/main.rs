@@ -5,6 +5,7 @@ mod by_hand;
 mod claims;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod explain;
 mod grid;
 mod readiness;
 mod seed_defects;
