@@ -237,7 +237,9 @@ fn two_workers_with_different_handlers_share_a_workflow_and_nobody_takes_what_it
     with_real_clock(async |db| {
         let (left, right) = (db.tasker().await, db.tasker().await);
         let workflow = left
-            .register_definition(&sketch("a[handler=left] > b[handler=right] > c[handler=left], d[handler=right] > e[handler=nobody]"))
+            .register_definition(&sketch(
+                "a[handler=left] > b[handler=right] > c[handler=left], d[handler=right] > e[handler=nobody]",
+            ))
             .await
             .unwrap();
         left.handle("test.left", nothing());
@@ -344,13 +346,17 @@ fn a_function_whose_input_is_another_fails_for_good() {
     const A: Step<u64> = Step::named("a");
     with_real_clock(async |db| {
         let tasker = db.tasker().await;
-        let workflow = Workflow::<Order>::new("test", "orders", "1.0.0").step(A, async |cx: Context<Order>| Ok(cx.input.id));
+        let workflow =
+            Workflow::<Order>::new("test", "orders", "1.0.0").step(A, async |cx: Context<Order>| Ok(cx.input.id));
         tasker.register(&workflow).await.unwrap();
         let worker = Running::start(&tasker, Settings::default());
         let task = tasker.submit("test", "orders", &json!({ "id": -1 }), Submission::default()).await.unwrap().task_id;
         db.until_task(task, "failed").await;
         let ends = db.ends(task).await;
-        assert!(ends.starts_with("a failed 1/3 input_invalid: the task's input is not what this step expects"), "{ends}");
+        assert!(
+            ends.starts_with("a failed 1/3 input_invalid: the task's input is not what this step expects"),
+            "{ends}"
+        );
         worker.stop().await;
     });
 }
@@ -381,15 +387,22 @@ fn a_running_task_keeps_the_version_with_which_it_began() {
         let worker = Running::start(&tasker, Settings::default());
         let task = tasker.submit("test", "versions", &json!({}), Submission::default()).await.unwrap().task_id;
         soon("the first step", begun.notified()).await;
-        let two = Workflow::<Value>::new("test", "versions", "1.0.1").step(B, async |_: Context<Value>| Ok("2".to_string()));
+        let two =
+            Workflow::<Value>::new("test", "versions", "1.0.1").step(B, async |_: Context<Value>| Ok("2".to_string()));
         let second = db.tasker().await;
         second.register(&two).await.unwrap();
         let later = second.submit("test", "versions", &json!({}), Submission::default()).await.unwrap().task_id;
         go_on.notify_one();
         db.until_task(task, "complete").await;
         db.until_task(later, "complete").await;
-        assert_eq!(db.value::<i64>(&format!("select count(*) from tasker.workflow_steps where task_id = '{task}'")).await, 2);
-        assert_eq!(db.value::<i64>(&format!("select count(*) from tasker.workflow_steps where task_id = '{later}'")).await, 1);
+        assert_eq!(
+            db.value::<i64>(&format!("select count(*) from tasker.workflow_steps where task_id = '{task}'")).await,
+            2
+        );
+        assert_eq!(
+            db.value::<i64>(&format!("select count(*) from tasker.workflow_steps where task_id = '{later}'")).await,
+            1
+        );
         worker.stop().await;
     });
 }
