@@ -23,8 +23,8 @@ pub use exchange::{Answer, Beat, Claimed, Exchanged, Position, Released, Settlem
 pub(crate) use line::Line;
 pub use schema::{MigrationReport, SCHEMA_VERSION};
 pub use steps::{Cause, StepItem};
-pub(crate) use tasks::submit;
 pub use tasks::{ByHand, Submission, Submitted, TaskListItem};
+pub(crate) use tasks::{NewTask, submit};
 pub(crate) use workflows::{LoadedWorkflow, definition, find_workflow, input_schema};
 
 use crate::Error;
