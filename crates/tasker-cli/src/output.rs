@@ -68,12 +68,6 @@ impl Paint {
         self.colours
     }
 
-    /// No colours.
-    #[cfg(test)]
-    pub fn none() -> Paint {
-        Paint { colours: false }
-    }
-
     /// Done, satisfied.
     pub fn green(self, text: impl Display) -> String {
         self.code(32, text)

@@ -4,6 +4,3 @@ mod support;
 
 mod endings;
 mod interruptions;
-mod looking;
-mod real_graphs;
-mod server;

@@ -4,15 +4,19 @@
 mod database;
 mod invariants;
 mod play;
+mod proxy;
 mod rule;
 mod server;
 mod sketch;
+mod stage;
 mod worker;
 
 pub use database::{Moment, TestDatabase};
 pub use play::{Play, code};
+pub use proxy::{Fate, Proxy};
 pub use rule::Rule;
 pub(crate) use rule::rules;
 pub use server::{with_database, with_real_clock};
 pub use sketch::sketch;
+pub use stage::{Process, Running, Stage, does, lease, nothing, raw, soon};
 pub use worker::{Claim, Outcome, Worker, reap};
