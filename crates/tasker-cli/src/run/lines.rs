@@ -77,7 +77,7 @@ pub fn detail(reason: &Reason) -> String {
 }
 
 /// Which attempt it is, from the second on.
-fn attempt(step: &Step) -> String {
+pub fn attempt(step: &Step) -> String {
     match step.attempt {
         0 | 1 => String::new(),
         number => format!("  attempt {number} of {}", step.retry_limit),

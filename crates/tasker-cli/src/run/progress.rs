@@ -109,11 +109,10 @@ fn plain(board: &mut Board) -> Vec<String> {
                     let until = reason.until.map(|until| format!(" until {}", instant(until))).unwrap_or_default();
                     Some(format!("{}: {}{until}", step.name, reason.word))
                 }
-                Now::Ended(state) if tells_all => Some(format!(
-                    "{}: {state}{}",
-                    step.name,
-                    step.took.map(|took| format!(" in {}", time(took))).unwrap_or_default()
-                )),
+                Now::Ended(state) if tells_all => {
+                    let took = step.took.map(|took| format!(" in {}", time(took))).unwrap_or_default();
+                    Some(format!("{}: {state}{took}{}", step.name, lines::attempt(step)))
+                }
                 _ => None,
             }
         }
