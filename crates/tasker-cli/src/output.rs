@@ -68,6 +68,12 @@ impl Paint {
         self.colours
     }
 
+    /// No colours.
+    #[cfg(test)]
+    pub fn none() -> Paint {
+        Paint { colours: false }
+    }
+
     /// Done, satisfied.
     pub fn green(self, text: impl Display) -> String {
         self.code(32, text)

@@ -37,7 +37,7 @@ impl Tasker {
     /// Connects to a PostgreSQL server (14 or later) by its URL. The schema is not touched: see [`Tasker::migrate`].
     ///
     /// # Errors
-    /// A URL that cannot be read, a server that cannot be reached within 30 s.
+    /// A URL that cannot be read, a server that refuses, one that does not answer within 30 s.
     pub async fn connect(url: &str) -> Result<Tasker, Error> {
         let options: PgConnectOptions = url.parse()?;
         Ok(Tasker::over(Store::connect(options, CONNECTIONS, false).await?))

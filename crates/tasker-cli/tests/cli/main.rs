@@ -4,3 +4,6 @@ mod support;
 
 mod endings;
 mod interruptions;
+mod looking;
+mod real_graphs;
+mod server;
