@@ -13,6 +13,6 @@ pub use database::{Moment, TestDatabase};
 pub use play::{Play, code};
 pub use rule::Rule;
 pub(crate) use rule::rules;
-pub use server::{with_database, with_real_clock};
+pub use server::{with_database, with_empty_database, with_real_clock};
 pub use sketch::sketch;
 pub use worker::{Claim, Outcome, Worker, reap};
