@@ -15,6 +15,8 @@ use crate::output::one_line;
 pub struct Board {
     pub steps: Vec<Step>,
     pub started: Instant,
+    /// Whether a signal asked it to end.
+    pub is_stopping: bool,
     news: Vec<News>,
 }
 
@@ -79,7 +81,12 @@ impl Board {
             began: None,
             heard_at: None,
         };
-        Board { steps: names.into_iter().map(step).collect(), started: Instant::now(), news: Vec::new() }
+        Board {
+            steps: names.into_iter().map(step).collect(),
+            started: Instant::now(),
+            is_stopping: false,
+            news: Vec::new(),
+        }
     }
 
     /// Takes in what the engine did.

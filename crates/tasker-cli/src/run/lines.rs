@@ -8,6 +8,9 @@ use tasker::readiness::StepState;
 use super::board::{Board, Now, Reason, Step};
 use crate::output::{Paint, count, instant, time};
 
+/// What is said when a signal was heard.
+pub const STOPPING: &str = "stopping what runs; another Ctrl-C leaves at once";
+
 /// At most so many lines for the steps that matter now: all of them in their order where they are that few, else what runs,
 /// what failed, what waits for something other than its parents, and what ended last.
 pub fn steps(board: &Board, room: usize, paint: Paint, now: Instant) -> Vec<String> {
@@ -85,6 +88,9 @@ fn attempt(step: &Step) -> String {
 pub fn summary(board: &Board, paint: Paint, now: Instant) -> String {
     let total = board.steps.len();
     let tally: String = board.tally().iter().map(|(word, number)| format!(" · {} {word}", count(*number))).collect();
-    let elapsed = time(now - board.started);
+    let elapsed = match board.is_stopping {
+        true => STOPPING.into(),
+        false => time(now - board.started),
+    };
     format!("{elapsed} · {} of {} steps{}", count(board.satisfied()), count(total), paint.dim(tally))
 }

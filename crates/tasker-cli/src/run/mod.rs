@@ -93,8 +93,9 @@ async fn run_task(
     let started = Instant::now();
     let (observer, events) = mpsc::unbounded_channel();
     let names = definition.steps.iter().map(|step| step.name.clone()).collect();
-    let show = Show::new(&session.lines);
-    let progress = tokio::spawn(progress::follow(tasker.store().clone(), task_id, names, events, show));
+    let show = Show::new(&session.screen);
+    let progress =
+        tokio::spawn(progress::follow(tasker.store().clone(), task_id, names, events, show, session.stop.clone()));
     let options = WorkerOptions { concurrency: args.concurrency, ..WorkerOptions::default() };
     let driven = tasker.drive(task_id, options, Some(observer), session.stop.clone()).await;
     // ends when the engine has let go of the observer

@@ -78,10 +78,10 @@ impl Outcome<'_> {
     /// A signal came; what ran was given back.
     pub async fn interrupted(&self) -> Result<Ending, Failure> {
         tell(format_args!("{}; to go on:\n    {}", Paint::stderr().yellow("interrupted"), self.resume()));
-        if self.session.json {
-            if let Some(context) = TaskExecutionContext::find(self.store, self.task_id).await? {
-                self.print_json(&context).await?;
-            }
+        if self.session.json
+            && let Some(context) = TaskExecutionContext::find(self.store, self.task_id).await?
+        {
+            self.print_json(&context).await?;
         }
         Ok(Ending::Interrupted)
     }

@@ -49,10 +49,10 @@ pub(super) async fn run(
     };
     tokio::select! {
         biased;
-        ended = &mut running => Some(verdict(ended)),
+        ended = &mut running => kept(verdict(ended), &cancellation),
         () = cancellation.cancelled() => {
-            let _ = tokio::time::timeout(STOP_GRACE, &mut running).await;
-            None
+            let ended = tokio::time::timeout(STOP_GRACE, &mut running).await;
+            ended.ok().and_then(|ended| kept(verdict(ended), &cancellation))
         }
         () = timeout => {
             stop.cancel();
@@ -60,6 +60,14 @@ pub(super) async fn run(
             let timeout = node.timeout.unwrap_or_default();
             Some(failure(StepError::new(format!("it did not end within its timeout of {}", crate::duration::format(timeout))).kind("timeout")))
         }
+    }
+}
+
+/// What is recorded: of an attempt that was told to stop, only what it had done by then. That it did not go on is no failure.
+fn kept(verdict: Verdict, cancellation: &CancellationToken) -> Option<Verdict> {
+    match verdict {
+        Verdict::Fail { .. } if cancellation.is_cancelled() => None,
+        verdict => Some(verdict),
     }
 }
 

@@ -17,7 +17,8 @@ const PERSON: &[&str] = &["s:cancel", "s:retry", "s:resolve", "s:edit", "s:limit
 /// A person's verbs over its task.
 const TASK: &[&str] = &["task:cancel", "task:retry", "task:resolve", "task:pause", "task:resume"];
 
-const HEAD: &str = "A state: the verb moved it there (or wrote it again). (answer): what the caller is told, nothing changed.
+const HEAD: &str =
+    "A state: the verb moved it there (or wrote it again). (answer): what the caller is told, nothing changed.
 !code: it was refused. A dot: nothing happened.
 ";
 
@@ -45,7 +46,8 @@ fn the_transition_grid() {
             ("cancelled, its parent is satisfied", "p:complete s:cancel"),
             ("cancelled while it ran", "p:complete s:in_progress s:cancel"),
         ];
-        let paused: Vec<(&str, String)> = steps.iter().map(|(name, history)| (*name, format!("{history} task:pause"))).collect();
+        let paused: Vec<(&str, String)> =
+            steps.iter().map(|(name, history)| (*name, format!("{history} task:pause"))).collect();
         let paused: Vec<(&str, &str)> = paused.iter().map(|(name, history)| (*name, history.as_str())).collect();
         let of_failed = [
             ("pending, its parent is dead", "p:fatal"),
@@ -122,7 +124,8 @@ async fn grid(
         rows.push(row);
     }
     let mut text = format!("\n{title}\n");
-    let widths: Vec<usize> = (0..=verbs.len()).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap()).collect();
+    let widths: Vec<usize> =
+        (0..=verbs.len()).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap()).collect();
     for row in rows {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text += &format!("  {}\n", cells.join(" | ").trim_end());
@@ -199,7 +202,8 @@ async fn act(play: &mut Play<'_>, step: &str, verb: &str) -> Result<Option<Strin
         "reap" | "deadline" => {
             if verb == "deadline" {
                 play.db.advance("3h").await;
-                let claims: Vec<_> = play.claims.values().map(|claim| (claim.task_id, claim.step_number, claim.claim_id)).collect();
+                let claims: Vec<_> =
+                    play.claims.values().map(|claim| (claim.task_id, claim.step_number, claim.claim_id)).collect();
                 play.db.heartbeat(play.worker.id, &claims, Duration::from_secs(30)).await.unwrap();
             } else {
                 play.db.advance("31s").await;
@@ -230,5 +234,11 @@ async fn last_claim(play: &Play<'_>, task_id: Uuid, step_number: i32) -> Claim {
             "select claim_id from tasker.workflow_step_transitions where task_id = '{task_id}' and step_number = {step_number} and verb = 'claim' order by number desc limit 1"
         ))
         .await;
-    Claim { task_id, step_number, attempt: 0, claim_id: claims.first().copied().unwrap_or_else(Uuid::new_v4), timer: None }
+    Claim {
+        task_id,
+        step_number,
+        attempt: 0,
+        claim_id: claims.first().copied().unwrap_or_else(Uuid::new_v4),
+        timer: None,
+    }
 }

@@ -7,6 +7,7 @@ mod claims;
 mod embedded;
 mod explain;
 mod grid;
+mod interleavings;
 mod readiness;
 mod schema;
 mod seed_defects;

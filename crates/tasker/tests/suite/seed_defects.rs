@@ -93,7 +93,15 @@ fn c06_every_state_is_in_one_bucket_and_every_task_ends() {
         let mut play = Play::of(db, "a, b, c, d, e, f").await;
         play.live("submit a:complete b:skipped c:resolve d:cancel e:failed f:in_progress").await;
         let c = TaskExecutionContext::find(db, play.task()).await.unwrap().unwrap();
-        let counts = [c.pending_steps, c.in_progress_steps, c.completed_steps, c.failed_steps, c.cancelled_steps, c.resolved_manually_steps, c.skipped_steps];
+        let counts = [
+            c.pending_steps,
+            c.in_progress_steps,
+            c.completed_steps,
+            c.failed_steps,
+            c.cancelled_steps,
+            c.resolved_manually_steps,
+            c.skipped_steps,
+        ];
         assert_eq!((counts, c.total_steps), ([0, 1, 1, 1, 1, 1, 1], 6));
         play.live("f:complete d:resolve +1s e:complete").await;
         let c = TaskExecutionContext::find(db, play.task()).await.unwrap().unwrap();
@@ -107,10 +115,12 @@ fn c07_ties_on_created_at() {
         // the clock does not move: all instants are equal, and the numbers alone order the transitions
         let mut play = Play::of(db, "a, b").await;
         play.live("submit a:failed a:retry a:failed a:retry a:complete").await;
-        let row = sqlx::query("select count(*), count(distinct at), count(distinct number) from tasker.workflow_step_transitions")
-            .fetch_one(db.pool())
-            .await
-            .unwrap();
+        let row = sqlx::query(
+            "select count(*), count(distinct at), count(distinct number) from tasker.workflow_step_transitions",
+        )
+        .fetch_one(db.pool())
+        .await
+        .unwrap();
         assert_eq!((row.get::<i64, _>(0), row.get::<i64, _>(1), row.get::<i64, _>(2)), (8, 1, 8));
         let state: String = db.value("select state::text from tasker.workflow_steps where step_number = 0").await;
         assert_eq!(state, "complete");
@@ -127,7 +137,10 @@ fn c08_a_step_that_has_failed_fifty_times_spoils_no_view() {
         }
         let last: f64 = db.value("select extract(epoch from max(next_retry_at) - tasker.now())::float8 from tasker.workflow_step_transitions where verb = 'settle'").await;
         assert!((15_811_200.0..=31_622_400.0).contains(&last));
-        assert_eq!(db.value::<i64>("select count(*) from tasker.step_readiness_statuses where ready_for_execution").await, 1);
+        assert_eq!(
+            db.value::<i64>("select count(*) from tasker.step_readiness_statuses where ready_for_execution").await,
+            1
+        );
     });
 }
 
@@ -148,7 +161,8 @@ fn c09_a_fresh_step_has_no_null_where_a_decision_is_made() {
 #[test]
 fn c10_a_limit_below_one_is_refused_at_every_door() {
     with_database(async |db| {
-        let mut draft = Draft { namespace: "test".into(), name: "w".into(), version: "1.0.0".into(), ..Draft::default() };
+        let mut draft =
+            Draft { namespace: "test".into(), name: "w".into(), version: "1.0.0".into(), ..Draft::default() };
         draft.steps.push(tasker::workflow::DraftStep { name: "a".into(), ..Default::default() });
         draft.steps[0].retry.max_attempts = 0;
         assert!(Definition::check(draft, &[]).is_err());
@@ -164,7 +178,8 @@ fn c11_an_edge_is_unique_between_two_steps_of_one_workflow() {
         let play = Play::of(db, "a > b").await;
         let id = play.named_task_id;
         for (from, to, sqlstate) in [(0, 1, "23505"), (0, 0, "23514")] {
-            let insert = sqlx::query("insert into tasker.named_task_edges values ($1, $2, $3)").bind(id).bind(from).bind(to);
+            let insert =
+                sqlx::query("insert into tasker.named_task_edges values ($1, $2, $3)").bind(id).bind(from).bind(to);
             let error = insert.execute(db.pool()).await.unwrap_err();
             assert_eq!(error.as_database_error().unwrap().code().unwrap(), sqlstate);
         }
@@ -177,7 +192,9 @@ fn c12_every_view_can_be_read_whole() {
         for (graph, history) in PLAYS {
             Play::through(db, graph, history).await;
         }
-        let views: Vec<String> = db.column("select relname::text from pg_class where relnamespace = 'tasker'::regnamespace and relkind = 'v'").await;
+        let views: Vec<String> = db
+            .column("select relname::text from pg_class where relnamespace = 'tasker'::regnamespace and relkind = 'v'")
+            .await;
         assert!(views.len() >= 8);
         for view in views {
             let sql = format!("select count(v::text) from tasker.{view} v");
@@ -190,7 +207,8 @@ fn c12_every_view_can_be_read_whole() {
 fn c13_a_graph_of_a_million_paths_is_registered_and_read_like_any_other() {
     with_database(async |db| {
         // twelve layers of ten: 10^12 paths from top to bottom
-        let layers: Vec<String> = (0..12).map(|layer| (0..10).map(|n| format!("s{layer}_{n}")).collect::<Vec<_>>().join(", ")).collect();
+        let layers: Vec<String> =
+            (0..12).map(|layer| (0..10).map(|n| format!("s{layer}_{n}")).collect::<Vec<_>>().join(", ")).collect();
         let mut play = Play::of(db, &layers.join(" > ")).await;
         play.live("submit").await;
         let row: (i64, i32, i32, i64) = sqlx::query_as(
@@ -209,7 +227,8 @@ fn c14_depth_has_no_cap() {
     with_database(async |db| {
         let names: Vec<String> = (0..200).map(|n| format!("s{n}")).collect();
         Play::through(db, &names.join(" > "), "").await;
-        let depths: Vec<i32> = db.column("select max_depth_from_root from tasker.step_dag_relationships order by step_number").await;
+        let depths: Vec<i32> =
+            db.column("select max_depth_from_root from tasker.step_dag_relationships order by step_number").await;
         assert_eq!(depths, (0..200).collect::<Vec<_>>());
     });
 }
@@ -283,7 +302,10 @@ fn c23_time_goes_on_inside_a_long_transaction() {
         let mut session = db.session().await;
         let mut tx = session.begin().await.unwrap();
         sqlx::query("select now(), pg_sleep(0.01)").execute(&mut *tx).await.unwrap();
-        let moved: bool = sqlx::query_scalar("select tasker.now() > now() and tasker.clock() >= tasker.now()").fetch_one(&mut *tx).await.unwrap();
+        let moved: bool = sqlx::query_scalar("select tasker.now() > now() and tasker.clock() >= tasker.now()")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
         assert!(moved);
     });
 }
@@ -316,7 +338,10 @@ fn c26_nothing_that_a_view_says_is_cached() {
         for deed in ["a:in_progress", "a:complete", "b:waits(1h)", "+1h"] {
             play.live(deed).await;
             let statuses: Vec<String> =
-                sqlx::query_scalar("select execution_status from tasker.task_execution_contexts").fetch_all(&mut *tx).await.unwrap();
+                sqlx::query_scalar("select execution_status from tasker.task_execution_contexts")
+                    .fetch_all(&mut *tx)
+                    .await
+                    .unwrap();
             seen.extend(statuses);
         }
         assert_eq!(seen, ["processing", "has_ready_steps", "scheduled", "has_ready_steps"]);
@@ -330,7 +355,9 @@ fn c27_writing_refreshes_nothing() {
         let triggers: i64 = db
             .value("select count(*) from pg_trigger t join pg_class c on c.oid = t.tgrelid where c.relnamespace = 'tasker'::regnamespace and not t.tgisinternal")
             .await;
-        let materialized: i64 = db.value("select count(*) from pg_class where relnamespace = 'tasker'::regnamespace and relkind = 'm'").await;
+        let materialized: i64 = db
+            .value("select count(*) from pg_class where relnamespace = 'tasker'::regnamespace and relkind = 'm'")
+            .await;
         assert_eq!((triggers, materialized), (0, 0));
     });
 }
@@ -349,7 +376,9 @@ fn c29_any_filter_commutes_with_a_view() {
             ("task_workflow_summaries", ["task_id", "task_id"]),
         ] {
             let [first, second] = key;
-            for filter in [format!("v.{first} = e.{first} and v.{second} = e.{second}"), format!("v.{first} = e.{first}")] {
+            for filter in
+                [format!("v.{first} = e.{first} and v.{second} = e.{second}"), format!("v.{first} = e.{first}")]
+            {
                 let differences: i64 = db
                     .value(&format!(
                         "with everything as materialized (select v::text as line, v.{first}, v.{second} as number from tasker.{view} v),
@@ -390,10 +419,12 @@ fn c32_a_reader_of_snapshots_misses_nothing_that_commits_late() {
         let second: Uuid = sqlx::query_scalar(sqlx::AssertSqlSafe(submit)).fetch_one(&mut fast).await.unwrap();
         let window = "select pg_current_snapshot()::text, array(select h.task_id from tasker.task_transitions h
              where h.xid >= pg_snapshot_xmin($1::pg_snapshot) and not pg_visible_in_snapshot(h.xid, $1::pg_snapshot) order by h.number)";
-        let (cursor, seen): (String, Vec<Uuid>) = sqlx::query_as(window).bind("1:1:").fetch_one(&mut reader).await.unwrap();
+        let (cursor, seen): (String, Vec<Uuid>) =
+            sqlx::query_as(window).bind("1:1:").fetch_one(&mut reader).await.unwrap();
         assert_eq!(seen, [second]);
         late.commit().await.unwrap();
-        let (cursor, seen): (String, Vec<Uuid>) = sqlx::query_as(window).bind(cursor).fetch_one(&mut reader).await.unwrap();
+        let (cursor, seen): (String, Vec<Uuid>) =
+            sqlx::query_as(window).bind(cursor).fetch_one(&mut reader).await.unwrap();
         assert_eq!(seen, [first], "its number is smaller, and it is not lost");
         let (_, seen): (String, Vec<Uuid>) = sqlx::query_as(window).bind(cursor).fetch_one(&mut reader).await.unwrap();
         assert_eq!(seen, [] as [Uuid; 0], "and nothing comes twice");
@@ -418,14 +449,22 @@ fn an_open_step_of_a_task_that_is_not_live_says_so() {
         let mut session = db.session().await;
         let mut tx = session.begin().await.unwrap();
         sqlx::query("update tasker.tasks set state = 'failed', finished_at = now()").execute(&mut *tx).await.unwrap();
-        let reason: String = sqlx::query_scalar("select blocking_reason from tasker.step_readiness_statuses where task_id = $1")
-            .bind(play.task())
-            .fetch_one(&mut *tx)
-            .await
-            .unwrap();
-        let divergences: Vec<String> = sqlx::query_scalar("select what from tasker.step_readiness_divergences order by 1").fetch_all(&mut *tx).await.unwrap();
+        let reason: String =
+            sqlx::query_scalar("select blocking_reason from tasker.step_readiness_statuses where task_id = $1")
+                .bind(play.task())
+                .fetch_one(&mut *tx)
+                .await
+                .unwrap();
+        let divergences: Vec<String> =
+            sqlx::query_scalar("select what from tasker.step_readiness_divergences order by 1")
+                .fetch_all(&mut *tx)
+                .await
+                .unwrap();
         assert_eq!(reason, "task_not_live");
-        assert_eq!(divergences, ["a ready row for a step that cannot run", "the task's state against its last transition"]);
+        assert_eq!(
+            divergences,
+            ["a ready row for a step that cannot run", "the task's state against its last transition"]
+        );
         tx.rollback().await.unwrap();
     });
 }

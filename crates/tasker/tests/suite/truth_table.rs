@@ -37,7 +37,8 @@ enum Situation {
 use Situation::*;
 
 /// What a step with satisfied parents can be in.
-const OPEN: [Situation; 12] = [Due, Full, Retry, Timer, LongTimer, Leased, Complete, Skipped, Resolved, Cancelled, Fatal, Exhausted];
+const OPEN: [Situation; 12] =
+    [Due, Full, Retry, Timer, LongTimer, Leased, Complete, Skipped, Resolved, Cancelled, Fatal, Exhausted];
 
 impl Situation {
     fn satisfies(self) -> bool {
@@ -87,7 +88,8 @@ const STATES: [&str; 7] = ["pending", "in_progress", "complete", "failed", "canc
 
 fn oracle(steps: &[Situation], paused: bool, now: Moment) -> Context {
     let any = |test: &dyn Fn(Situation) -> bool| steps.iter().any(|step| test(*step));
-    let earliest = |test: &dyn Fn(Situation) -> bool| steps.iter().filter(|step| test(**step)).map(|step| step.hours()).min();
+    let earliest =
+        |test: &dyn Fn(Situation) -> bool| steps.iter().filter(|step| test(**step)).map(|step| step.hours()).min();
     let all_satisfied = steps.iter().all(|step| step.satisfies());
     let has_failed = !all_satisfied && !paused && !any(&|step| step.is_open() || step == Leased);
     let next = earliest(&|step| step.is_open());
@@ -124,7 +126,14 @@ fn oracle(steps: &[Situation], paused: bool, now: Moment) -> Context {
     };
     let satisfied = steps.iter().filter(|step| step.satisfies()).count();
     Context {
-        status: if all_satisfied { "complete" } else if has_failed { "failed" } else { "live" }.into(),
+        status: if all_satisfied {
+            "complete"
+        } else if has_failed {
+            "failed"
+        } else {
+            "live"
+        }
+        .into(),
         execution_status: execution_status.into(),
         recommended_action: recommended_action.into(),
         percentage: [0, 33, 67, 100][satisfied],
@@ -207,7 +216,12 @@ async fn check(db: &TestDatabase, graph: &str, parents: [&[usize]; 3], pauses_ea
             break;
         }
         if first && pauses_early {
-            by_hand(db, "tasker.pause_task(u.id)", of.iter().filter(|(_, (_, paused))| *paused).map(|(task, _)| *task).collect()).await;
+            by_hand(
+                db,
+                "tasker.pause_task(u.id)",
+                of.iter().filter(|(_, (_, paused))| *paused).map(|(task, _)| *task).collect(),
+            )
+            .await;
         }
         first = false;
         kept.extend(end(&play, &of, claims, now).await);
@@ -215,7 +229,12 @@ async fn check(db: &TestDatabase, graph: &str, parents: [&[usize]; 3], pauses_ea
     db.release(&kept).await.unwrap();
     if !pauses_early {
         let live = |vector: &[Situation; 3]| vector.iter().any(|step| step.is_open() || *step == Leased);
-        by_hand(db, "tasker.pause_task(u.id)", of.iter().filter(|(_, (vector, paused))| *paused && live(vector)).map(|(task, _)| *task).collect()).await;
+        by_hand(
+            db,
+            "tasker.pause_task(u.id)",
+            of.iter().filter(|(_, (vector, paused))| *paused && live(vector)).map(|(task, _)| *task).collect(),
+        )
+        .await;
     }
 
     let mut differences = Vec::new();
@@ -277,9 +296,15 @@ async fn by_hand(db: &TestDatabase, verb: &str, ids: Vec<Uuid>) {
 }
 
 /// Brings claimed steps to where they are to be. Gives the claims that are to be released at the very end.
-async fn end(play: &Play<'_>, of: &BTreeMap<Uuid, ([Situation; 3], bool)>, claims: Vec<Claim>, now: Moment) -> Vec<(Uuid, i32, Uuid)> {
+async fn end(
+    play: &Play<'_>,
+    of: &BTreeMap<Uuid, ([Situation; 3], bool)>,
+    claims: Vec<Claim>,
+    now: Moment,
+) -> Vec<(Uuid, i32, Uuid)> {
     let db = play.db;
-    let (mut settle, mut keep, mut resolve, mut cancel, mut lower) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut settle, mut keep, mut resolve, mut cancel, mut lower) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for claim in claims {
         let step = tasker::step_id(claim.task_id, claim.step_number);
         let key = (claim.task_id, claim.step_number, claim.claim_id);

@@ -1,6 +1,7 @@
 //! What every test stands on: a database of its own whose clock stands still, a worker's calls, workflows and histories
 //! written in one line, and the questions that are asked after every test, whatever it did.
 
+pub mod contender;
 mod database;
 mod invariants;
 mod play;
@@ -9,6 +10,7 @@ mod server;
 mod sketch;
 mod worker;
 
+pub use contender::Said;
 pub use database::{Moment, TestDatabase};
 pub use play::{Play, code};
 pub use rule::Rule;
