@@ -4,7 +4,7 @@
 -- body is made. Keys are taken first of all, in ascending order.
 create function tasker.submit_tasks(
   named_task_ids int[], contexts text[], of_idempotency_keys text[], of_unique_keys text[], run_ats timestamptz[],
-  of_lanes smallint[], deadlines timestamptz[], of_tags text[], summaries text[], asked text[])
+  of_lanes smallint[], deadlines timestamptz[], of_tags text[], summaries text[], asked text[] default null)
 returns table (ord int, task_id uuid, existing boolean)
 language plpgsql
 set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
@@ -22,11 +22,10 @@ begin
 
   if cardinality(array_remove(of_idempotency_keys, null)) > 0 then
     -- of what the caller gave, not of what became of it: a later release, another time zone or a default changes nothing
-    select array_agg(sha256(convert_to(jsonb_build_array(t.name, a.asked::jsonb, u.unique_key, extract(epoch from u.run_at), u.lane,
+    select array_agg(sha256(convert_to(jsonb_build_array(t.name, coalesce(asked[u.ord], contexts[u.ord])::jsonb, u.unique_key, extract(epoch from u.run_at), u.lane,
       extract(epoch from u.deadline), u.tags::jsonb, u.summary)::text, 'UTF8')) order by u.ord)
     into hashes
     from unnest(named_task_ids, of_unique_keys, run_ats, of_lanes, deadlines, of_tags, summaries) with ordinality u(named_task_id, unique_key, run_at, lane, deadline, tags, summary, ord)
-    join unnest(asked) with ordinality a(asked, ord) on a.ord = u.ord
     join tasker.named_tasks t on t.named_task_id = u.named_task_id;
     insert into tasker.idempotency_keys as k (task_namespace_id, idempotency_key, task_id, body_hash, created_at)
     select distinct on (t.task_namespace_id, u.key) t.task_namespace_id, u.key, u.id, u.hash, tasker.clock()
