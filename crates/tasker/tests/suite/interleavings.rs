@@ -13,8 +13,22 @@ use crate::support::{
 
 /// Verbs over the step s or its task, by the worker that holds s or by somebody else.
 const VERBS: [&str; 16] = [
-    "claim", "complete", "fail", "wait", "release", "heartbeat", "reap", "s:cancel", "s:retry", "s:resolve", "s:edit", "s:limit", "task:cancel",
-    "task:retry", "task:pause", "task:resume",
+    "claim",
+    "complete",
+    "fail",
+    "wait",
+    "release",
+    "heartbeat",
+    "reap",
+    "s:cancel",
+    "s:retry",
+    "s:resolve",
+    "s:edit",
+    "s:limit",
+    "task:cancel",
+    "task:retry",
+    "task:pause",
+    "task:resume",
 ];
 
 /// These pass over what somebody has locked, as if it were not there.
@@ -53,7 +67,9 @@ fn all_pairs(history: &str, how: &str) {
             let (_, picture) = stage.act(async |stage, scene| (stage.run(scene, first).await, ())).await;
             serial.insert((first, ""), picture);
             for second in VERBS {
-                let (_, picture) = stage.act(async |stage, scene| ((stage.run(scene, first).await, stage.run(scene, second).await), ())).await;
+                let (_, picture) = stage
+                    .act(async |stage, scene| ((stage.run(scene, first).await, stage.run(scene, second).await), ()))
+                    .await;
                 serial.insert((first, second), picture);
             }
         }
@@ -77,7 +93,13 @@ fn all_pairs(history: &str, how: &str) {
             }
         }
         let shown: Vec<_> = strange.iter().take(5).map(String::as_str).collect();
-        assert!(strange.is_empty(), "{} of {} meetings end like no order of the two:\n{}", strange.len(), VERBS.len().pow(2), shown.join("\n"));
+        assert!(
+            strange.is_empty(),
+            "{} of {} meetings end like no order of the two:\n{}",
+            strange.len(),
+            VERBS.len().pow(2),
+            shown.join("\n")
+        );
     });
 }
 
