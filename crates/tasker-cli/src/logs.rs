@@ -2,31 +2,31 @@
 
 use std::io::{self, Write};
 
-use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging at `level` where `RUST_LOG` says nothing. Gives the lines that logs are kept out of: hidden until a
-/// progress view shows them.
-pub fn start(level: &str) -> MultiProgress {
-    let lines = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
-    let above = lines.clone();
+use crate::{output::Paint, screen::Screen};
+
+/// Starts logging at `level` where `RUST_LOG` says nothing. Gives the screen above which logs are written.
+pub fn start(level: &str) -> Screen {
+    let screen = Screen::new();
+    let above = screen.clone();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
-        .with_ansi(crate::output::Paint::stderr().is_on())
+        .with_ansi(Paint::stderr().is_on())
         .log_internal_errors(false)
         .with_writer(move || Above(above.clone()))
         .init();
-    lines
+    screen
 }
 
-/// Writes above the progress lines.
-struct Above(MultiProgress);
+/// Writes above what is drawn.
+struct Above(Screen);
 
 impl Write for Above {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write_all(line)).map(|()| line.len())
+        self.0.above(line).map(|()| line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -10,6 +10,7 @@ mod migrate;
 mod output;
 mod report;
 mod run;
+mod screen;
 mod signals;
 mod subject;
 mod task;
@@ -18,12 +19,12 @@ mod worker;
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use indicatif::MultiProgress;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     database::{Database, DatabaseArgs},
     ending::{Ending, Failure},
+    screen::Screen,
 };
 
 /// Runs workflows, and says which steps may run now, and why not the others.
@@ -60,7 +61,8 @@ impl Command {
 
     /// What is logged where `RUST_LOG` says nothing.
     fn log_level(&self) -> &'static str {
-        if matches!(self, Command::Worker(_)) { "info" } else { "warn" }
+        // a slow statement is warned of by the driver, and is no news in a terminal
+        if matches!(self, Command::Worker(_)) { "info,sqlx=error" } else { "warn,sqlx=error" }
     }
 }
 
@@ -71,12 +73,12 @@ struct Session {
     /// Cancelled by the first signal.
     stop: CancellationToken,
     /// Where a progress view may draw.
-    lines: MultiProgress,
+    screen: Screen,
 }
 
 fn main() -> ExitCode {
     let Cli { command, database, json } = Cli::parse();
-    let lines = logs::start(command.log_level());
+    let screen = logs::start(command.log_level());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -86,7 +88,7 @@ fn main() -> ExitCode {
     };
     let stop = CancellationToken::new();
     let signals = signals::watch(stop.clone(), command.is_patient());
-    let session = Session { database: database.chosen(), json, stop, lines };
+    let session = Session { database: database.chosen(), json, stop, screen };
     let ending = runtime.block_on(async {
         tokio::select! {
             ended = perform(command, &session) => ended.unwrap_or_else(|Failure { ending, message }| {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Local, Utc};
+use console::measure_text_width;
 use serde::Serialize;
 
 use crate::ending::Failure;
@@ -108,9 +109,10 @@ impl Paint {
     }
 }
 
-/// A duration as people say it: `0.3s`, `42s`, `3m5s`.
+/// A duration as people say it: `12ms`, `0.3s`, `42s`, `3m5s`.
 pub fn time(duration: Duration) -> String {
     match duration.as_secs_f64() {
+        seconds if seconds < 0.095 => format!("{:.0}ms", seconds * 1000.0),
         seconds if seconds < 9.95 => format!("{seconds:.1}s"),
         seconds => tasker::duration::format(Duration::from_secs(seconds.round() as u64)),
     }
@@ -156,7 +158,7 @@ pub fn quoted(word: &str) -> String {
 /// Lines of cells as columns, two spaces apart; the last column is as wide as it wants.
 pub fn columns(lines: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| shown_width(cell)).max().unwrap_or(0)
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| measure_text_width(cell)).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..lines.iter().map(Vec::len).max().unwrap_or(0)).map(width).collect();
     let mut text = String::new();
@@ -164,20 +166,12 @@ pub fn columns(lines: &[Vec<String>]) -> String {
         let mut row = String::new();
         for (cell, width) in line.iter().zip(&widths) {
             row.push_str(cell);
-            row.push_str(&" ".repeat(width - shown_width(cell) + 2));
+            row.push_str(&" ".repeat(width - measure_text_width(cell) + 2));
         }
         text.push_str(row.trim_end());
         text.push('\n');
     }
     text
-}
-
-/// How many characters of a cell are seen: all but its colours.
-fn shown_width(cell: &str) -> usize {
-    cell.split('\x1b')
-        .enumerate()
-        .map(|(i, part)| if i == 0 { part } else { part.split_once('m').map_or("", |p| p.1) }.chars().count())
-        .sum()
 }
 
 #[cfg(test)]
@@ -186,6 +180,7 @@ mod tests {
 
     #[test]
     fn times_and_counts_read_as_people_say_them() {
+        assert_eq!(time(Duration::from_millis(12)), "12ms");
         assert_eq!(time(Duration::from_millis(340)), "0.3s");
         assert_eq!(time(Duration::from_millis(9_960)), "10s");
         assert_eq!(time(Duration::from_millis(185_400)), "3m5s");

@@ -88,15 +88,11 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if let sqlx::Error::Database(e) = &error {
-            if e.code().as_deref() == Some("TA001") {
-                let code = e
-                    .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-                    .and_then(|e| e.detail())
-                    .unwrap_or("refused")
-                    .to_string();
-                return Error::Refused { code, message: e.message().to_string() };
-            }
+        if let sqlx::Error::Database(e) = &error
+            && e.code().as_deref() == Some("TA001")
+        {
+            let detail = e.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|e| e.detail());
+            return Error::Refused { code: detail.unwrap_or("refused").to_string(), message: e.message().to_string() };
         }
         Error::Database(error)
     }

@@ -15,6 +15,8 @@ use crate::output::one_line;
 pub struct Board {
     pub steps: Vec<Step>,
     pub started: Instant,
+    /// Whether a signal asked it to end.
+    pub is_stopping: bool,
     news: Vec<News>,
 }
 
@@ -27,8 +29,10 @@ pub struct Step {
     pub retry_limit: u32,
     /// The first line of its last failure in this run.
     pub error: Option<String>,
-    /// How long its last attempt in this run took.
+    /// How long its last attempt in this run took, what it waited in between included.
     pub took: Option<Duration>,
+    /// When that attempt was first claimed.
+    began: Option<Instant>,
     /// When an event last spoke of it: a view that was asked earlier knows less.
     heard_at: Option<Instant>,
 }
@@ -60,7 +64,7 @@ pub struct Reason {
 /// What has become of a step, for who prints lines.
 pub enum News {
     /// It has ended, or does not run for another reason than before.
-    Changed(usize),
+    Changed { step: usize, now: Now },
     /// An attempt failed.
     Failed { step: usize, attempt: u32, kind: String },
 }
@@ -74,9 +78,15 @@ impl Board {
             retry_limit: 0,
             error: None,
             took: None,
+            began: None,
             heard_at: None,
         };
-        Board { steps: names.into_iter().map(step).collect(), started: Instant::now(), news: Vec::new() }
+        Board {
+            steps: names.into_iter().map(step).collect(),
+            started: Instant::now(),
+            is_stopping: false,
+            news: Vec::new(),
+        }
     }
 
     /// Takes in what the engine did.
@@ -92,24 +102,26 @@ impl Board {
                 step.attempt = claimed.attempt.max(0) as u32;
                 step.retry_limit = claimed.retry_limit.max(0) as u32;
                 step.now = Now::Runs(at);
+                step.began.get_or_insert(at);
             }
             Event::Settled { verdict, .. } => {
-                if let Now::Runs(since) = step.now {
-                    step.took = Some(at - since);
-                }
-                step.now = match verdict {
+                step.took = step.began.map(|began| at - began);
+                let now = match verdict {
                     Verdict::Complete(_) => Now::Ended(StepState::Complete),
                     Verdict::Skip(_) => Now::Ended(StepState::Skipped),
                     Verdict::Wait(_) => Now::Unknown,
                     Verdict::Fail { error, kind, .. } => {
+                        step.began = None;
                         step.error = Some(one_line(&error, 200));
                         self.news.push(News::Failed { step: number, attempt: step.attempt, kind });
                         Now::Unknown
                     }
                 };
-                if let Now::Ended(_) = step.now {
-                    self.news.push(News::Changed(number));
+                // the view may have said so before
+                if matches!(now, Now::Ended(_)) && step.now != now {
+                    self.news.push(News::Changed { step: number, now: now.clone() });
                 }
+                step.now = now;
             }
         }
     }
@@ -137,8 +149,8 @@ impl Board {
                 }),
             };
             if now != step.now {
-                step.now = now;
-                self.news.push(News::Changed(number));
+                step.now = now.clone();
+                self.news.push(News::Changed { step: number, now });
             }
         }
     }

@@ -12,6 +12,7 @@ use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -89,16 +90,19 @@ async fn run_task(
     };
     tell(format_args!("task {task_id}: {}.{} {}", definition.namespace, definition.name, definition.version));
 
+    let started = Instant::now();
     let (observer, events) = mpsc::unbounded_channel();
     let names = definition.steps.iter().map(|step| step.name.clone()).collect();
-    let show = Show::new(&session.lines);
-    let progress = tokio::spawn(progress::follow(tasker.store().clone(), task_id, names, events, show));
+    let show = Show::new(&session.screen);
+    let progress =
+        tokio::spawn(progress::follow(tasker.store().clone(), task_id, names, events, show, session.stop.clone()));
     let options = WorkerOptions { concurrency: args.concurrency, ..WorkerOptions::default() };
     let driven = tasker.drive(task_id, options, Some(observer), session.stop.clone()).await;
     // ends when the engine has let go of the observer
     let _ = progress.await;
 
-    let outcome = Outcome { session, store: tasker.store(), definition, file: &args.file, task_id };
+    let outcome =
+        Outcome { session, store: tasker.store(), definition, file: &args.file, task_id, took: started.elapsed() };
     match driven {
         Ok(Driven::Rests(context)) => outcome.at_rest(&context).await,
         Ok(Driven::Interrupted) => outcome.interrupted().await,

@@ -1,6 +1,6 @@
 //! The end of a run: what it came to, where its outputs are, what would help, and how to go on.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde::Deserialize;
 use tasker::{context::TaskExecutionContext, readiness::TaskState, store::Store, workflow::Definition};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     Session,
     ending::{Ending, Failure},
-    output::{Paint, counted, one_line, print, tell},
+    output::{Paint, counted, one_line, print, tell, time},
     report,
 };
 
@@ -25,6 +25,8 @@ pub struct Outcome<'a> {
     pub definition: &'a Definition,
     pub file: &'a Path,
     pub task_id: Uuid,
+    /// How long this process drove it.
+    pub took: Duration,
 }
 
 impl Outcome<'_> {
@@ -39,7 +41,7 @@ impl Outcome<'_> {
         let steps = counted(context.total_steps as usize, "step");
         let ending = match context.status {
             TaskState::Complete => {
-                tell(format_args!("{}: {steps}", paint.green("complete")));
+                tell(format_args!("{}: {steps} in {}", paint.green("complete"), time(self.took)));
                 Ending::Done
             }
             TaskState::ResolvedManually => {
@@ -57,7 +59,7 @@ impl Outcome<'_> {
             }
             _ => {
                 let satisfied = context.completed_steps + context.resolved_manually_steps + context.skipped_steps;
-                tell(format_args!("{}: {satisfied} of {steps} done\n", paint.red("failed")));
+                tell(format_args!("{}: {satisfied} of {steps} done in {}\n", paint.red("failed"), time(self.took)));
                 let steps = self.store.steps_of(self.task_id, 0, context.total_steps as i32, false).await?;
                 tell(report::trouble(self.store, &steps, paint).await?);
                 tell(report::remedies(&self.session.database, self.task_id, &steps, Some(&self.resume())).trim_end());
@@ -75,10 +77,10 @@ impl Outcome<'_> {
     /// A signal came; what ran was given back.
     pub async fn interrupted(&self) -> Result<Ending, Failure> {
         tell(format_args!("{}; to go on:\n    {}", Paint::stderr().yellow("interrupted"), self.resume()));
-        if self.session.json {
-            if let Some(context) = TaskExecutionContext::find(self.store, self.task_id).await? {
-                self.print_json(&context).await?;
-            }
+        if self.session.json
+            && let Some(context) = TaskExecutionContext::find(self.store, self.task_id).await?
+        {
+            self.print_json(&context).await?;
         }
         Ok(Ending::Interrupted)
     }

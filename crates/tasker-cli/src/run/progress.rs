@@ -5,20 +5,23 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tasker::{Error, Event, readiness::StepReadinessStatus, store::Store};
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     board::{Board, News, Now},
     lines,
 };
-use crate::output::{Paint, instant, tell, time};
+use crate::{
+    output::{Paint, instant, tell, time},
+    screen::Screen,
+};
 
 /// How often a screen is drawn.
 const FRAME: Duration = Duration::from_millis(100);
-/// How many steps a screen has lines for.
+/// How many steps a screen has lines for at most.
 const ROOM: usize = 16;
 /// Plain lines tell of each step up to so many; of larger workflows only failures and counts.
 const STEPS_IN_LINES: usize = 200;
@@ -29,20 +32,17 @@ const PATIENCE: u32 = 20;
 
 /// Where progress is shown.
 pub enum Show {
-    /// On a terminal, above which logs are written.
-    Screen { lines: MultiProgress, rows: Vec<ProgressBar> },
+    /// On a terminal.
+    Screen(Screen),
     /// Line by line.
     Plain { said_at: Instant },
 }
 
 impl Show {
     /// A screen where stderr is a terminal.
-    pub fn new(lines: &MultiProgress) -> Show {
-        match std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-            true => {
-                lines.set_draw_target(ProgressDrawTarget::stderr());
-                Show::Screen { lines: lines.clone(), rows: Vec::new() }
-            }
+    pub fn new(screen: &Screen) -> Show {
+        match screen.is_terminal() {
+            true => Show::Screen(screen.clone()),
             false => Show::Plain { said_at: Instant::now() },
         }
     }
@@ -50,19 +50,12 @@ impl Show {
     fn draw(&mut self, board: &mut Board) {
         let (paint, now) = (Paint::stderr(), Instant::now());
         match self {
-            Show::Screen { lines: area, rows } => {
-                board.take_news();
-                let mut lines = lines::steps(board, ROOM, paint, now);
+            Show::Screen(screen) => {
+                let room = ROOM.min(screen.room().saturating_sub(1));
+                let mut lines = lines::steps(board, room, paint, now);
                 lines.push(lines::summary(board, paint, now));
-                while rows.len() < lines.len() {
-                    rows.push(area.add(ProgressBar::new_spinner().with_style(row_style())));
-                }
-                for row in rows.drain(lines.len()..) {
-                    area.remove(&row);
-                }
-                for (row, line) in rows.iter().zip(lines) {
-                    row.set_message(line);
-                }
+                screen.draw(&lines);
+                board.take_news();
             }
             Show::Plain { said_at } => {
                 let lines = plain(board);
@@ -77,12 +70,18 @@ impl Show {
         }
     }
 
+    /// Says that a signal was heard, which a screen's summary does anyway.
+    fn stopping(&self) {
+        if let Show::Plain { .. } = self {
+            tell(lines::STOPPING);
+        }
+    }
+
     /// Leaves the screen, with the steps as they stand at the end where they are few.
     fn end(self, board: &mut Board) {
         match self {
-            Show::Screen { lines: area, .. } => {
-                let _ = area.clear();
-                area.set_draw_target(ProgressDrawTarget::hidden());
+            Show::Screen(screen) => {
+                screen.draw(&[]);
                 if board.steps.len() <= ROOM {
                     lines::steps(board, ROOM, Paint::stderr(), Instant::now()).into_iter().for_each(tell);
                 }
@@ -90,11 +89,6 @@ impl Show {
             Show::Plain { .. } => plain(board).into_iter().for_each(tell),
         }
     }
-}
-
-fn row_style() -> ProgressStyle {
-    // a template of ours: that it can be read is tested
-    ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 /// A line for each thing that has happened.
@@ -107,19 +101,18 @@ fn plain(board: &mut Board) -> Vec<String> {
             let error = step.error.as_deref().unwrap_or_default();
             Some(format!("{}: attempt {attempt} of {} failed ({kind}): {error}", step.name, step.retry_limit))
         }
-        News::Changed(step) => {
+        News::Changed { step, now } => {
             let step = &board.steps[step];
-            match &step.now {
+            match &now {
                 Now::Waits(reason) if matches!(reason.word.as_str(), "dependencies_not_satisfied" | "ready") => None,
                 Now::Waits(reason) => {
                     let until = reason.until.map(|until| format!(" until {}", instant(until))).unwrap_or_default();
                     Some(format!("{}: {}{until}", step.name, reason.word))
                 }
-                Now::Ended(state) if tells_all => Some(format!(
-                    "{}: {state}{}",
-                    step.name,
-                    step.took.map(|took| format!(" in {}", time(took))).unwrap_or_default()
-                )),
+                Now::Ended(state) if tells_all => {
+                    let took = step.took.map(|took| format!(" in {}", time(took))).unwrap_or_default();
+                    Some(format!("{}: {state}{took}{}", step.name, lines::attempt(step)))
+                }
                 _ => None,
             }
         }
@@ -127,13 +120,14 @@ fn plain(board: &mut Board) -> Vec<String> {
     news.into_iter().filter_map(line).collect()
 }
 
-/// Shows a task's progress until the engine stops speaking of it.
+/// Shows a task's progress until the engine stops speaking of it. `stop`: cancelled when it is told to stop.
 pub async fn follow(
     store: Store,
     task_id: Uuid,
     names: Vec<String>,
     mut events: UnboundedReceiver<Event>,
     mut show: Show,
+    stop: CancellationToken,
 ) {
     let mut board = Board::new(names);
     let mut view = View::default();
@@ -149,7 +143,17 @@ pub async fn follow(
                 let now = Instant::now();
                 heard.drain(..).for_each(|event| board.hear(event, now));
             }
-            (rows, asked_at) = view.answer() => board.see(rows, asked_at),
+            () = stop.cancelled(), if !board.is_stopping => {
+                board.is_stopping = true;
+                show.stopping();
+            }
+            (rows, asked_at) = view.answer() => {
+                // what the engine said before this answer comes first
+                while let Ok(event) = events.try_recv() {
+                    board.hear(event, Instant::now());
+                }
+                board.see(rows, asked_at);
+            }
             _ = frames.tick() => {
                 view.ask_if_due(&store, task_id);
                 show.draw(&mut board);
@@ -163,9 +167,12 @@ pub async fn follow(
     show.end(&mut board);
 }
 
+/// What the readiness view says of a task.
+type Answer = Result<Vec<StepReadinessStatus>, Error>;
+
 /// The readiness view, asked now and then.
 struct View {
-    asked: Option<(Instant, oneshot::Receiver<Result<Vec<StepReadinessStatus>, Error>>)>,
+    asked: Option<(Instant, oneshot::Receiver<Answer>)>,
     ask_at: Instant,
 }
 
@@ -200,15 +207,5 @@ impl View {
                 Err(_) => {}
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_style_of_a_row_is_a_template() {
-        assert!(ProgressStyle::with_template("{wide_msg}").is_ok());
     }
 }

@@ -7,7 +7,7 @@ create function tasker.claim(
   out l_tasks uuid[], out l_steps int[], out next_positions timestamptz[], out next_keys text[], out next_at timestamptz)
 language plpgsql as $$
 declare
-  now_ timestamptz := tasker.clock(); seen_all boolean; places tid[]; t record;
+  now_ timestamptz := tasker.clock(); places tid[]; t record;
   k_pairs int[]; k_keys text[]; k_limits int[]; k_rooms int[];
 begin
   next_keys := keys;
@@ -79,26 +79,25 @@ begin
       order by r.queue_at, r.task_id, r.step_number limit s.share
       for update skip locked) r),
   reached as (select c.pair, max(c.queue_at) filter (where c.limit_key = '') as queue_at from candidates c group by 1)
-  select (select array_agg(c.ctid) from candidates c), (select count(*) from heads) < wanted,
+  select (select array_agg(c.ctid) from candidates c),
     (select array_agg(greatest(p.position, case
       -- a search that found less than it wanted has seen everything up to now
       when (select count(*) from heads) < wanted then now_ - interval '20 ms'
       else r.queue_at - interval '5 ms' end) order by p.pair)
-     from pairs p left join reached r on r.pair = p.pair)
-  into places, seen_all, next_positions;
+     from pairs p left join reached r on r.pair = p.pair),
+    case when (select count(*) from heads) < wanted then (
+      select min(r.queue_at) from pairs p
+      cross join lateral (
+        select r.queue_at from tasker.ready_steps r
+        where r.handler_id = p.handler_id and r.lane = p.lane and r.limit_key = '' and r.queue_at > now_
+        order by r.queue_at limit 1) r) end
+  into places, next_positions, next_at;
   if cardinality(places) > wanted then
     raise exception 'found % steps for a limit of %', cardinality(places), wanted;
   end if;
   if places is not null then
     t := tasker.take(by_worker, places, lease);
     l_tasks := t.l_tasks; l_steps := t.l_steps;
-  end if;
-  if seen_all then
-    select min(r.queue_at) into next_at from unnest(handlers, lanes) p(handler_id, lane)
-    cross join lateral (
-      select r.queue_at from tasker.ready_steps r
-      where r.handler_id = p.handler_id and r.lane = p.lane and r.limit_key = '' and r.queue_at > now_
-      order by r.queue_at limit 1) r;
   end if;
 end $$;
 

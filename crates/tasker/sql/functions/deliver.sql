@@ -1,18 +1,17 @@
 -- What a worker needs to run the claimed steps: the attempt, the task's context, and the results that the node names,
--- up to 4 MiB in all; above that "results" is null and the worker fetches them. (Five results or more are looked at by their
--- stored size first: put together, a thousand large ones are more than a value can hold, and nobody could claim the step.)
+-- each up to its share of 4 MiB; above that "results" is null and the worker fetches them. (Five results or more are looked at
+-- by their stored size first: put together, a thousand large ones are more than a value can hold, and nobody could claim the step.)
 create function tasker.deliver(l_tasks uuid[], l_steps int[])
 returns table (task_id uuid, step_number int, named_task_id int, attempt int, claim_id uuid, retry_limit int, generation int, timer timestamptz,
   context text, input text, results text)
 language sql stable as $$
   select x.task_id, x.step_number, x.named_task_id, x.attempt, x.claim_id, x.retry_limit, x.generation, x.timer,
-    x.context, x.input, case when x.so_far <= 4194304 then x.results end
+    x.context, x.input, case when octet_length(x.results) <= 4194304 / cardinality(l_tasks) then x.results end
   from (
     select l.*, coalesce(h.retry_limit, n.retry_limit) as retry_limit, coalesce(h.generation, 0) as generation, h.timer,
       p.context::text as context,
       (select i.input::text from tasker.step_inputs i where i.task_id = l.task_id and i.step_number = l.step_number) as input,
-      r.results,
-      sum(octet_length(r.results)) over (order by l.task_id, l.step_number) as so_far
+      r.results
     from unnest(l_tasks, l_steps) c(task_id, step_number)
     cross join lateral (select * from tasker.leases l where l.task_id = c.task_id and l.step_number = c.step_number offset 0) l
     cross join lateral (

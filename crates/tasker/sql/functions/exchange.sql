@@ -44,7 +44,7 @@ begin
       -- has room, and no limit stands on it; what only time or room holds back is enqueued
       release_number := nextval('tasker.transition_numbers');
       with v as materialized (
-        select v.*, row_number() over (partition by v.leasable order by v.task_id, v.step_number) as place from (
+        select v.*, count(*) filter (where v.leasable) over (rows unbounded preceding) as place from (
           select v.task_id, v.step_number, v.named_task_id, v.handler_id, v.lane, v.limit_key, v.next_retry_at, v.attempts, v.ready_for_execution,
             v.ready_for_execution and v.limit_key = '' and v.handler_id = any(handlers) as leasable
           from unnest(c_tasks, c_steps) c(task_id, step_number)
@@ -94,7 +94,7 @@ begin
     l_tasks := l_tasks || x.l_tasks; l_steps := l_steps || x.l_steps; next_at_ := x.next_at;
   end if;
   -- a duration, never an instant: the worker counts it on its own monotonic clock
-  next_in := next_at_ - tasker.clock(); answers := answers_; left_over := left_over_;
+  next_in := case when isfinite(next_at_) then next_at_ - tasker.clock() end; answers := answers_; left_over := left_over_;
   return next;
   if l_tasks is not null then
     return query select null::text[], null::timestamptz[], null::text[], null::interval, null::boolean, null::timestamptz, d.* from tasker.deliver(l_tasks, l_steps) d;

@@ -27,8 +27,9 @@ use crate::{
 
 /// A busy worker searches from the beginning of its queues at least this often: commits that came late lie behind its positions.
 const FULL_SEARCH_INTERVAL: Duration = Duration::from_secs(10);
-/// A call that settles does not search again so soon after a search that found everything: its children come without one.
-const SEARCH_INTERVAL: Duration = Duration::from_millis(2);
+/// A call that settles does not search again so soon after a search that found everything, unless a wake-up came: its
+/// children come without one.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(10);
 /// How often expired leases and passed deadlines are looked for.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// How many of each are acted on in one call.
@@ -78,7 +79,7 @@ struct Ended {
 
 /// What an exchange came to.
 pub(super) struct Turn {
-    /// Nothing was settled, nothing was received, and nothing runs.
+    /// Nothing was received, and nothing runs; after a settlement only where no instant is known for which to wait.
     pub idle: bool,
     /// How long until there may be something to do.
     pub next_in: Duration,
@@ -225,17 +226,19 @@ impl Runner {
             self.wake.wake();
         }
         if searches {
-            self.saw_the_end = (!full && capacity > 0).then_some(sent_at);
             if !received {
                 self.search_from_the_beginning();
             }
+            self.saw_the_end = (!full && capacity > 0).then_some(sent_at);
         }
         if reaps && !reaps_in_the_call {
             self.reap().await;
         }
         let more = (full && capacity > 0) || !self.settlements.is_empty() || (reply.left_over && capacity > 0);
+        let rests = !received && self.running_count() == 0 && !self.has_settlements();
         Ok(Turn {
-            idle: !settled && !received && self.running_count() == 0 && !self.has_settlements(),
+            // what was settled last may have been the end: there is no instant to wait for then
+            idle: rests && (!settled || (searches && reply.next_in.is_none())),
             next_in: match more {
                 true => Duration::ZERO,
                 false if !searches => SEARCH_INTERVAL,
@@ -326,6 +329,7 @@ impl Runner {
     }
 
     fn search_from_the_beginning(&mut self) {
+        self.saw_the_end = None;
         self.last_full_search = Instant::now();
         for position in &mut self.positions {
             position.from = None;

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -14,6 +14,8 @@ use tracing::debug;
 
 use crate::store::Store;
 
+/// How long a process that works itself waits before it tells others: its own worker comes first, and a burst is told once.
+const WORKERS_FIRST: Duration = Duration::from_millis(5);
 /// The least time between two notifications of a process.
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -26,11 +28,28 @@ pub(crate) struct Waker {
     sending: Arc<AtomicBool>,
     /// Whether somebody asked meanwhile.
     again: Arc<AtomicBool>,
+    /// Workers of this process that serve every task.
+    workers: Arc<AtomicUsize>,
+}
+
+/// A worker of this process, until it is dropped.
+pub(crate) struct Working(Arc<AtomicUsize>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Waker {
     pub(crate) fn new(store: Store) -> Waker {
-        Waker { store, here: Arc::default(), sending: Arc::default(), again: Arc::default() }
+        Waker { store, here: Arc::default(), sending: Arc::default(), again: Arc::default(), workers: Arc::default() }
+    }
+
+    /// Counts a worker of this process.
+    pub(crate) fn working(&self) -> Working {
+        self.workers.fetch_add(1, Ordering::SeqCst);
+        Working(self.workers.clone())
     }
 
     /// Wakes a worker of this process.
@@ -66,6 +85,9 @@ impl Waker {
         }
         let waker = self.clone();
         tokio::spawn(async move {
+            if waker.workers.load(Ordering::SeqCst) > 0 {
+                tokio::time::sleep(WORKERS_FIRST).await;
+            }
             while waker.again.swap(false, Ordering::SeqCst) {
                 if let Err(error) = waker.store.wake().await {
                     debug!("the wake-up was not sent: {error}");

@@ -30,6 +30,7 @@ impl Worker {
         let begun =
             Runner::begin(self.store.clone(), self.handlers, self.options, self.wake.clone(), None, None, &shutdown);
         let Some(mut runner) = begun.await? else { return Ok(()) };
+        let _working = self.wake.working();
         let _heart = runner.start_heart();
         let _ear = Ear(tokio::spawn(listen(self.store, self.wake)));
         while !shutdown.is_cancelled() {

@@ -230,7 +230,7 @@ impl Store {
     }
 
     /// Extends leases. One answer for each claim, in their order.
-    pub(crate) async fn heartbeat(
+    pub async fn heartbeat(
         connection: &mut PgConnection,
         worker_id: Uuid,
         claims: &[(Uuid, i32, Uuid)],

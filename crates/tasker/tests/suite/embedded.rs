@@ -12,7 +12,7 @@ fn the_embedded_database_obeys_every_rule() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let tasker = runtime.block_on(Tasker::embedded(folder.path())).unwrap();
     let db = TestDatabase::embedded(tasker.store().clone());
-    let rules: Vec<&Rule> = [crate::readiness::RULES].into_iter().flatten().collect();
+    let rules: Vec<&Rule> = [crate::readiness::RULES, crate::by_hand::RULES].into_iter().flatten().collect();
     let mut broken = Vec::new();
     for rule in &rules {
         runtime.block_on(db.begin_anew());

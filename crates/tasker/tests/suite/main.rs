@@ -1,6 +1,8 @@
 //! The engine's rules, tested on a real PostgreSQL server: `scripts/test`. All tests that need a database are modules of
 //! this one program, and get theirs from [`support`].
 
+mod by_hand;
+mod claims;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod engine_attempts;
@@ -10,5 +12,13 @@ mod engine_leases;
 mod engine_limits;
 mod engine_results;
 mod engine_workflows;
+mod explain;
+mod grid;
+mod interleavings;
 mod readiness;
+mod schema;
+mod seed_defects;
+mod submissions;
 mod support;
+mod tidy;
+mod truth_table;

@@ -81,7 +81,7 @@ rules! {
         task  in_progress processing wait_for_completion 0% healthy
         a     in_progress       in_progress                 1/1 attempts
     "#]];
-    exhausted_comes_before_the_tasks_end: "a[attempts=1] > b", "a:failed" => expect![[r#"
+    exhausted_comes_before_the_end_of_the_task: "a[attempts=1] > b", "a:failed" => expect![[r#"
         task  failed blocked_by_failures handle_failures 0% blocked
         a     failed            retries_exhausted           1/1 attempts
         b     pending           dependencies_not_satisfied  0/1 parents
@@ -104,7 +104,7 @@ rules! {
         task  in_progress has_ready_steps execute_ready_steps 0% recovering
         a     failed            ready                       1/3 attempts
     "#]];
-    dependencies_come_before_the_tasks_end: "a > b; c", "task:cancel" => expect![[r#"
+    a_cancelled_tasks_steps_are_cancelled: "a > b; c", "task:cancel" => expect![[r#"
         task  cancelled cancelled none 0% unknown
         a     cancelled         finished
         b     cancelled         finished                    0/1 parents
@@ -219,74 +219,74 @@ rules! {
     "#]];
     a_limit_without_room_is_the_last_reason: "a[concurrency=1]", "submit submit 1.a:in_progress" => expect![[r#"
         1.task  in_progress processing wait_for_completion 0% healthy
-        1.a   in_progress in_progress                 1/3 attempts
+        1.a   in_progress       in_progress                 1/3 attempts
         2.task  pending waiting_for_capacity wait_for_capacity 0% healthy
-        2.a   pending     concurrency_limit_reached
+        2.a   pending           concurrency_limit_reached
     "#]];
     a_retry_comes_before_a_limit: "a[concurrency=1]", "submit submit 2.a:failed 1.a:in_progress" => expect![[r#"
         1.task  in_progress processing wait_for_completion 0% healthy
-        1.a   in_progress in_progress                 1/3 attempts
-        2.task  in_progress waiting_for_capacity wait_for_capacity 0% recovering
-        2.a   failed      concurrency_limit_reached   1/3 attempts
+        1.a   in_progress       in_progress                 1/3 attempts
+        2.task  in_progress waiting_for_retry wait_for_retry 0% recovering
+        2.a   failed            waiting_for_retry           1/3 attempts
     "#]];
     a_pause_comes_before_a_limit: "a[concurrency=1]", "submit submit 1.a:in_progress 2.task:pause" => expect![[r#"
         1.task  in_progress processing wait_for_completion 0% healthy
-        1.a   in_progress in_progress                 1/3 attempts
+        1.a   in_progress       in_progress                 1/3 attempts
         2.task  pending (paused) paused resume_task 0% healthy
-        2.a   pending     task_paused
+        2.a   pending           task_paused
     "#]];
     a_limit_has_room_again_when_an_attempt_ends: "a[concurrency=1]", "submit submit 1.a:in_progress 1.a:failed" => expect![[r#"
-        1.task  in_progress has_ready_steps execute_ready_steps 0% recovering
-        1.a   failed      ready                       1/3 attempts
+        1.task  in_progress waiting_for_retry wait_for_retry 0% recovering
+        1.a   failed            waiting_for_retry           1/3 attempts
         2.task  pending has_ready_steps execute_ready_steps 0% healthy
-        2.a   pending     ready
+        2.a   pending           ready
     "#]];
     a_limit_has_room_again_when_a_lease_is_lost: "a[concurrency=1]", "submit submit 1.a:lost" => expect![[r#"
-        1.task  in_progress has_ready_steps execute_ready_steps 0% recovering
-        1.a   failed      ready                       1/3 attempts
+        1.task  in_progress waiting_for_retry wait_for_retry 0% recovering
+        1.a   failed            waiting_for_retry           1/3 attempts
         2.task  pending has_ready_steps execute_ready_steps 0% healthy
-        2.a   pending     ready
+        2.a   pending           ready
     "#]];
     a_limit_has_room_again_when_a_running_step_is_cancelled: "a[concurrency=1]",
         "submit submit 1.a:in_progress 1.a:cancel" => expect![[r#"
             1.task  failed blocked_by_failures handle_failures 0% blocked
-            1.a   cancelled   finished                    1/3 attempts
+            1.a   cancelled         finished                    1/3 attempts
             2.task  pending has_ready_steps execute_ready_steps 0% healthy
-            2.a   pending     ready
+            2.a   pending           ready
         "#]];
     a_limit_of_two_lets_two_run: "a[concurrency=2]", "submit submit submit 1.a:in_progress 3.a:in_progress" => expect![[r#"
         1.task  in_progress processing wait_for_completion 0% healthy
-        1.a   in_progress in_progress                 1/3 attempts
+        1.a   in_progress       in_progress                 1/3 attempts
         2.task  pending waiting_for_capacity wait_for_capacity 0% healthy
-        2.a   pending     concurrency_limit_reached
+        2.a   pending           concurrency_limit_reached
         3.task  in_progress processing wait_for_completion 0% healthy
-        3.a   in_progress in_progress                 1/3 attempts
+        3.a   in_progress       in_progress                 1/3 attempts
     "#]];
     a_limit_is_for_each_value_of_its_key: "a[concurrency=1 key=customer.id]",
         r#"submit(context={"customer":{"id":1}}) submit(context={"customer":{"id":2}}) submit(context={"customer":{"id":1}}) 1.a:in_progress"# => expect![[r#"
             1.task  in_progress processing wait_for_completion 0% healthy
-            1.a   in_progress in_progress                 1/3 attempts
+            1.a   in_progress       in_progress                 1/3 attempts
             2.task  pending has_ready_steps execute_ready_steps 0% healthy
-            2.a   pending     ready
+            2.a   pending           ready
             3.task  pending waiting_for_capacity wait_for_capacity 0% healthy
-            3.a   pending     concurrency_limit_reached
+            3.a   pending           concurrency_limit_reached
         "#]];
     an_absent_key_and_null_are_the_same_value: "a[concurrency=1 key=customer]",
         r#"submit submit(context={"customer":null}) submit(context={"customer":""}) submit(context={"customer":"x"}) 1.a:in_progress"# => expect![[r#"
             1.task  in_progress processing wait_for_completion 0% healthy
-            1.a   in_progress in_progress                 1/3 attempts
+            1.a   in_progress       in_progress                 1/3 attempts
             2.task  pending waiting_for_capacity wait_for_capacity 0% healthy
-            2.a   pending     concurrency_limit_reached
+            2.a   pending           concurrency_limit_reached
             3.task  pending waiting_for_capacity wait_for_capacity 0% healthy
-            3.a   pending     concurrency_limit_reached
+            3.a   pending           concurrency_limit_reached
             4.task  pending has_ready_steps execute_ready_steps 0% healthy
-            4.a   pending     ready
+            4.a   pending           ready
         "#]];
     steps_have_limits_of_their_own: "a[concurrency=1], b[concurrency=1], c", "a:in_progress" => expect![[r#"
         task  in_progress has_ready_steps execute_ready_steps 0% healthy
-        a     in_progress in_progress                 1/3 attempts
-        b     pending     ready
-        c     pending     ready
+        a     in_progress       in_progress                 1/3 attempts
+        b     pending           ready
+        c     pending           ready
     "#]];
     a_deadline_counts_as_not_passed_until_it_is_acted_on: "a", "submit(deadline=1h) +2h" => expect![[r#"
         task  pending has_ready_steps execute_ready_steps 0% healthy

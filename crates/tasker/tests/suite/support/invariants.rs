@@ -18,7 +18,7 @@ const INVARIANTS: &[(&str, &str)] = &[
         "a live task has a ready step, a lease, an instant, or a named cause",
         "select c::text from tasker.task_execution_contexts c
          join tasker.tasks k on k.task_id = c.task_id
-         where k.state in ('pending', 'in_progress') and (
+         where k.state in ('pending', 'in_progress') and not (k.paused and c.execution_status = 'blocked_by_failures') and (
            c.execution_status not in ('has_ready_steps', 'processing', 'paused', 'waiting_for_capacity', 'waiting_for_retry', 'scheduled')
            or c.execution_status in ('waiting_for_retry', 'scheduled') and c.next_retry_at is null)",
     ),

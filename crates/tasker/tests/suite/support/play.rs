@@ -194,8 +194,9 @@ impl<'a> Play<'a> {
     /// Claims this very step, as a worker that serves its handler alone.
     async fn claim(&mut self, task: Uuid, number: i32) -> Result<(), String> {
         let handler = self.worker.handler(&self.definition.steps[number as usize].handler);
-        // a worker that serves all tasks searches the queue otherwise than one that drives a task
-        let only_task = (self.tasks.len() > 1).then_some(task);
+        // a worker that serves all tasks searches the queue otherwise than one that drives a task: both have their turn
+        let others: bool = self.db.value("select count(*) > 1 from tasker.tasks").await;
+        let only_task = others.then_some(task);
         let reply = {
             let mut connection = self.db.pool().acquire().await.unwrap();
             self.worker
@@ -293,7 +294,7 @@ fn by_hand() -> ByHand<'static> {
 }
 
 /// A refusal's code; any other error is the test's failure.
-fn code(error: Error) -> String {
+pub fn code(error: Error) -> String {
     match error {
         Error::Refused { code, .. } => code,
         other => panic!("{other}"),

@@ -1,7 +1,7 @@
 //! Workflows in one line.
 //!
 //! `a, b > c` is two roots and a step that waits for both; `a > b, c > d` a diamond; `a > b; a > c` the same step in two
-//! chains. What a step is like stands in brackets where it first appears: `a[attempts=5 base=1s max=1m fatal
+//! chains (an edge that is written twice is one). What a step is like stands in brackets where it first appears: `a[attempts=5 base=1s max=1m fatal
 //! concurrency=2 key=customer.id priority=high handler=x]`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -28,7 +28,11 @@ pub fn sketch(line: &str) -> Definition {
                         steps.last_mut().unwrap()
                     }
                 };
-                step.depends_on.extend(parents.iter().cloned());
+                for parent in &parents {
+                    if !step.depends_on.contains(parent) {
+                        step.depends_on.push(parent.clone());
+                    }
+                }
                 for word in traits.trim_end().trim_end_matches(']').split_whitespace() {
                     characterise(step, word);
                 }

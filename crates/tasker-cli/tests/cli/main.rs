@@ -1,0 +1,9 @@
+//! The binary as a user has it: its exit codes, what it prints, and what survives when it is stopped or killed.
+
+mod support;
+
+mod endings;
+mod interruptions;
+mod looking;
+mod real_graphs;
+mod server;
