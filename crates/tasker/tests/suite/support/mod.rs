@@ -10,7 +10,6 @@ mod server;
 mod sketch;
 mod worker;
 
-pub use contender::Said;
 pub use database::{Moment, TestDatabase};
 pub use play::{Play, code};
 pub use rule::Rule;
