@@ -90,13 +90,34 @@ impl Database {
         if self.is_given {
             words.push(match &self.place {
                 Place::Folder(folder) => format!("--folder {}", quoted(&folder.to_string_lossy())),
-                // a password does not belong on the screen
-                Place::Server(url) if url.split('@').next().is_some_and(|user| user.matches(':').count() > 1) => {
-                    "--database \"$DATABASE_URL\"".into()
-                }
+                Place::Server(url) if has_password(url) => "--database \"$DATABASE_URL\"".into(),
                 Place::Server(url) => format!("--database {}", quoted(url)),
             });
         }
         words.join(" ")
+    }
+}
+
+/// Whether a password stands in a URL: it does not belong on the screen.
+fn has_password(url: &str) -> bool {
+    let authority = url.split("://").nth(1).unwrap_or_default().split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || url.contains("password=")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let printed = |url: &str| {
+            let args = DatabaseArgs { database: Some(url.into()), folder: None };
+            args.chosen().command(&["doctor"]).split_once(" doctor ").unwrap_or_default().1.to_string()
+        };
+        assert_eq!(printed("postgres://ann@host:5432/tasker"), "--database postgres://ann@host:5432/tasker");
+        assert_eq!(printed("postgres://host:5432/a@b:c"), "--database postgres://host:5432/a@b:c");
+        for url in ["postgres://ann:secret@host/tasker", "postgres://ann@host/tasker?password=secret"] {
+            assert_eq!(printed(url), "--database \"$DATABASE_URL\"");
+        }
     }
 }

@@ -61,7 +61,8 @@ impl Command {
 
     /// What is logged where `RUST_LOG` says nothing.
     fn log_level(&self) -> &'static str {
-        if matches!(self, Command::Worker(_)) { "info" } else { "warn" }
+        // a slow statement is warned of by the driver, and is no news in a terminal
+        if matches!(self, Command::Worker(_)) { "info,sqlx=error" } else { "warn,sqlx=error" }
     }
 }
 

@@ -164,7 +164,7 @@ pub fn step_lines(steps: &[&StepItem], paint: Paint) -> String {
     let lines: Vec<Vec<String>> = shown.iter().take(LINES).map(|step| step_line(step, paint)).collect();
     let more = shown.len().saturating_sub(LINES);
     columns(&lines)
-        + &if more > 0 { format!("and {} more; --json has all\n", counted(more, "step")) } else { String::new() }
+        + &if more > 0 { format!("and {}; --json has all\n", counted(more, "more step")) } else { String::new() }
 }
 
 fn step_line(step: &StepItem, paint: Paint) -> Vec<String> {
@@ -226,7 +226,7 @@ pub async fn trouble(store: &Store, steps: &[StepItem], paint: Paint) -> Result<
         );
     }
     if let Some(more @ 1..) = dead.len().checked_sub(2 * TOLD) {
-        text += &format!("and {} more\n", counted(more, "such step"));
+        text += &format!("and {}\n", counted(more, "more such step"));
     }
     let waiting =
         steps.iter().filter(|step| step.blocking_reason.as_deref() == Some("dependencies_not_satisfied")).count();

@@ -27,6 +27,11 @@ impl Screen {
         self.lock().terminal.features().is_attended() && !console::is_dumb()
     }
 
+    /// How many lines there is room for.
+    pub fn room(&self) -> usize {
+        self.lock().room()
+    }
+
     /// Draws these lines in place of the last ones, as many and as much of each as there is room for. The cursor stays in
     /// the line below, so that the terminal's own `^C` moves nothing.
     pub fn draw(&self, lines: &[String]) {
@@ -48,12 +53,15 @@ impl Screen {
 }
 
 impl Drawn {
+    fn room(&self) -> usize {
+        usize::from(self.terminal.size().0).saturating_sub(1)
+    }
+
     fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         if self.lines == 0 && lines.is_empty() {
             return Ok(());
         }
-        let (height, width) = self.terminal.size();
-        let room = usize::from(height).saturating_sub(1);
+        let (room, width) = (self.room(), self.terminal.size().1);
         self.terminal.write_str("\r")?;
         self.terminal.move_cursor_up(self.lines)?;
         for line in lines.iter().take(room) {

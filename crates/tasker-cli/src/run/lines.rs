@@ -77,7 +77,7 @@ pub fn detail(reason: &Reason) -> String {
 }
 
 /// Which attempt it is, from the second on.
-fn attempt(step: &Step) -> String {
+pub fn attempt(step: &Step) -> String {
     match step.attempt {
         0 | 1 => String::new(),
         number => format!("  attempt {number} of {}", step.retry_limit),
@@ -93,4 +93,99 @@ pub fn summary(board: &Board, paint: Paint, now: Instant) -> String {
         false => time(now - board.started),
     };
     format!("{elapsed} · {} of {} steps{}", count(board.satisfied()), count(total), paint.dim(tally))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tasker::{Event, readiness::StepReadinessStatus, store::Verdict};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// What the view says of a step: its state and its reason.
+    fn row(step_number: i32, current_state: StepState, word: Option<&str>) -> StepReadinessStatus {
+        StepReadinessStatus {
+            workflow_step_id: Uuid::nil(),
+            task_id: Uuid::nil(),
+            step_number,
+            named_step_id: 1,
+            name: String::new(),
+            current_state,
+            dependencies_satisfied: false,
+            retry_eligible: false,
+            ready_for_execution: word.is_none(),
+            blocking_reason: word.map(String::from),
+            last_failure_at: None,
+            next_retry_at: None,
+            total_parents: 2,
+            completed_parents: 1,
+            attempts: 3,
+            retry_limit: 3,
+            backoff_request_seconds: None,
+            last_attempted_at: None,
+        }
+    }
+
+    fn board() -> Board {
+        use StepState::*;
+        let names = ["done", "waits", "runs", "broken", "later", "ready", "skipped"];
+        let mut board = Board::new(names.map(String::from));
+        let rows = [
+            row(0, Complete, Some("finished")),
+            row(1, Pending, Some("dependencies_not_satisfied")),
+            row(2, InProgress, Some("in_progress")),
+            row(3, Failed, Some("retries_exhausted")),
+            row(4, Failed, Some("waiting_for_retry")),
+            row(5, Pending, None),
+            row(6, Skipped, Some("finished")),
+        ];
+        board.see(rows.into(), board.started);
+        board
+    }
+
+    #[test]
+    fn a_few_steps_stand_in_their_order_each_with_its_word() {
+        let board = board();
+        let lines = steps(&board, 7, Paint::none(), board.started + Duration::from_secs(2));
+        let expected = [
+            "✓ done       attempt 3 of 3",
+            "· waits    dependencies_not_satisfied 1/2  attempt 3 of 3",
+            "▸ runs     2.0s  attempt 3 of 3",
+            "✗ broken   retries_exhausted  attempt 3 of 3",
+            "◦ later    waiting_for_retry  attempt 3 of 3",
+            "◦ ready    ready  attempt 3 of 3",
+            "✓ skipped  skipped",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn of_many_steps_those_that_matter_are_shown_and_all_are_counted() {
+        let board = board();
+        let now = board.started + Duration::from_secs(2);
+        let names = |room| -> Vec<String> {
+            let lines = steps(&board, room, Paint::none(), now);
+            lines.iter().map(|line| line.split_whitespace().nth(1).unwrap().into()).collect()
+        };
+        assert_eq!(names(2), ["broken", "runs"]);
+        assert_eq!(names(6), ["broken", "runs", "later"]);
+        assert_eq!(
+            summary(&board, Paint::none(), now),
+            "2.0s · 2 of 7 steps · 1 in_progress · 1 dependencies_not_satisfied · 1 retries_exhausted · 1 waiting_for_retry · 1 ready"
+        );
+    }
+
+    #[test]
+    fn what_the_engine_said_stands_until_the_view_is_asked_later() {
+        let mut board = board();
+        let settled = Event::Settled { task_id: Uuid::nil(), step_number: 2, verdict: Verdict::Complete("1".into()) };
+        let heard_at = board.started + Duration::from_secs(1);
+        board.hear(settled, heard_at);
+        board.see(vec![row(2, StepState::InProgress, Some("in_progress"))], board.started);
+        assert_eq!(board.steps[2].now, Now::Ended(StepState::Complete), "an older answer changes nothing");
+        board.see(vec![row(2, StepState::Failed, None)], heard_at + Duration::from_millis(1));
+        assert_eq!(board.steps[2].word(), Some("ready"));
+    }
 }

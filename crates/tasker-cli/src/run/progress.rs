@@ -21,7 +21,7 @@ use crate::{
 
 /// How often a screen is drawn.
 const FRAME: Duration = Duration::from_millis(100);
-/// How many steps a screen has lines for.
+/// How many steps a screen has lines for at most.
 const ROOM: usize = 16;
 /// Plain lines tell of each step up to so many; of larger workflows only failures and counts.
 const STEPS_IN_LINES: usize = 200;
@@ -51,7 +51,8 @@ impl Show {
         let (paint, now) = (Paint::stderr(), Instant::now());
         match self {
             Show::Screen(screen) => {
-                let mut lines = lines::steps(board, ROOM, paint, now);
+                let room = ROOM.min(screen.room().saturating_sub(1));
+                let mut lines = lines::steps(board, room, paint, now);
                 lines.push(lines::summary(board, paint, now));
                 screen.draw(&lines);
                 board.take_news();
@@ -108,11 +109,10 @@ fn plain(board: &mut Board) -> Vec<String> {
                     let until = reason.until.map(|until| format!(" until {}", instant(until))).unwrap_or_default();
                     Some(format!("{}: {}{until}", step.name, reason.word))
                 }
-                Now::Ended(state) if tells_all => Some(format!(
-                    "{}: {state}{}",
-                    step.name,
-                    step.took.map(|took| format!(" in {}", time(took))).unwrap_or_default()
-                )),
+                Now::Ended(state) if tells_all => {
+                    let took = step.took.map(|took| format!(" in {}", time(took))).unwrap_or_default();
+                    Some(format!("{}: {state}{took}{}", step.name, lines::attempt(step)))
+                }
                 _ => None,
             }
         }

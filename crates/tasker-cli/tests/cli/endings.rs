@@ -34,13 +34,19 @@ fn done_is_0_with_one_object_on_stdout_and_the_task_on_stderr() {
     assert_eq!((&answer["status"], &answer["total_steps"]), (&"complete".into(), &2.into()));
     assert_eq!(steps(&answer), ["greet:complete:1", "answer:complete:1"]);
     assert!(answer["steps"][0]["error"].is_null() && answer["steps"][1]["error"].is_null());
-    assert!(ended.stdout.contains(r#""result":{"said":"hello, you","large":9007199254740993}"#), "results keep their text");
+    assert!(
+        ended.stdout.contains(r#""result":{"said":"hello, you","large":9007199254740993}"#),
+        "results keep their text"
+    );
 
     // an edited file just runs, and without --json the last steps' results are printed
     place.write("greeting.yaml", &GREETING.replace("hello, ", "good day, "));
     let ended = place.tasker(&["run", "greeting.yaml"]).with(0);
     assert_eq!(ended.stdout, "answer: {\"said\":\"good day, world\",\"large\":9007199254740993}\n");
-    assert!(ended.stderr.contains("greet: complete in ") && ended.stderr.contains("complete: 2 steps in "), "{ended:#?}");
+    assert!(
+        ended.stderr.contains("greet: complete in ") && ended.stderr.contains("complete: 2 steps in "),
+        "{ended:#?}"
+    );
     let versions = place.tasker(&["task", "list", "--json"]).json();
     assert_ne!(versions[0]["version"], versions[1]["version"]);
 }
@@ -155,7 +161,10 @@ fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is_3() {
     place.write("greeting.yaml", GREETING);
     let ended = place.start(&["run", "greeting.yaml", "--json"]).end_unread().with(0);
     assert!(!ended.stderr.contains("panicked") && !ended.stderr.contains("error"), "{ended:#?}");
-    let ended = place.command("sh", &["-c", &format!("{} task list > /dev/full", env!("CARGO_BIN_EXE_tasker"))]).output().unwrap();
+    let ended = place
+        .command("sh", &["-c", &format!("{} task list > /dev/full", env!("CARGO_BIN_EXE_tasker"))])
+        .output()
+        .unwrap();
     assert_eq!(ended.status.code(), Some(3));
 }
 

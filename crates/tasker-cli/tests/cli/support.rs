@@ -47,7 +47,12 @@ impl Place {
     /// A command that is not started yet.
     pub fn command(&self, program: impl AsRef<Path>, args: &[&str]) -> Command {
         let mut command = Command::new(program.as_ref());
-        command.args(args).current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         for name in ["DATABASE_URL", "TASKER_FOLDER", "RUST_LOG"] {
             command.env_remove(name);
         }
@@ -101,7 +106,11 @@ impl Ended {
 
     /// The command lines on stderr that are there to be pasted.
     pub fn to_paste(&self) -> Vec<&str> {
-        self.stderr.lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| line.starts_with(BINARY)).collect()
+        self.stderr
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter(|line| line.starts_with(BINARY))
+            .collect()
     }
 
     /// The task's id, which stderr says first.

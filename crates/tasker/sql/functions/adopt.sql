@@ -6,10 +6,10 @@ language plpgsql
 set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
-declare l_tasks uuid[]; l_steps int[];
+declare now_ timestamptz := tasker.clock(); l_tasks uuid[]; l_steps int[];
 begin
   select array_agg(l.task_id), array_agg(l.step_number) into l_tasks, l_steps
-  from tasker.leases l where l.lease_expires_at > tasker.clock() and l.worker_id = by_worker and l.claim_id <> all(known_claims);
+  from tasker.leases l where l.lease_expires_at > now_ and l.worker_id = by_worker and l.claim_id <> all(known_claims);
   return query select d.* from tasker.deliver(l_tasks, l_steps) d;
 end $$;
 

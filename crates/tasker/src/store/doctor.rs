@@ -95,7 +95,7 @@ impl Store {
             }
             examination.look(check.name, self.ask(check, everything).await);
         }
-        if !self.is_single() {
+        if !self.is_single() && found == SCHEMA_VERSION {
             examination.look("notifications", self.notification_findings().await);
         }
         Ok(examination)

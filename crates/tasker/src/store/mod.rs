@@ -13,7 +13,7 @@ mod workflows;
 use std::time::Duration;
 
 use sqlx::{
-    PgPool,
+    ConnectOptions, Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use uuid::Uuid;
@@ -23,8 +23,8 @@ pub use exchange::{Answer, Beat, Claimed, Exchanged, Position, Released, Settlem
 pub(crate) use line::Line;
 pub use schema::{MigrationReport, SCHEMA_VERSION};
 pub use steps::{Cause, StepItem};
-pub(crate) use tasks::submit;
 pub use tasks::{ByHand, Submission, Submitted, TaskListItem};
+pub(crate) use tasks::{NewTask, submit};
 pub(crate) use workflows::{LoadedWorkflow, definition, find_workflow, input_schema};
 
 use crate::Error;
@@ -39,14 +39,26 @@ pub struct Store {
     pub(crate) process_id: Uuid,
 }
 
+/// How long a connection is waited for; the embedded database's only one, which all share, longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 impl Store {
     /// Opens a pool. `connections`: the greatest number of connections, at least 1.
+    ///
+    /// # Errors
+    /// A server that refuses, at once; one that does not answer, after 30 s.
     pub async fn connect(options: PgConnectOptions, connections: u32, single: bool) -> Result<Store, Error> {
         let options = options.application_name("tasker");
+        if !single {
+            // a pool tries again until its patience ends, and then does not say why
+            let first =
+                tokio::time::timeout(PATIENCE, options.connect()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+            first.close().await?;
+        }
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .test_before_acquire(false)
-            .acquire_timeout(Duration::from_secs(if single { 600 } else { 30 }))
+            .acquire_timeout(if single { PATIENCE * 20 } else { PATIENCE })
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(options.clone())

@@ -46,84 +46,147 @@ fn a_step_that_is_ready_has_no_cause() {
 
 #[test]
 fn all_that_holds_a_step_back_is_said_at_once() {
-    check("a > b", "a:complete b:asked(1h) task:pause", "b", expect![[r#"
+    check(
+        "a > b",
+        "a:complete b:asked(1h) task:pause",
+        "b",
+        expect![[r#"
         b: task_paused: its task is paused: resume it
         b: waiting_for_retry: not before 2100-01-01 01:00:00.001+00
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_trouble_is_followed_to_its_roots() {
-    check("a, b > c > d; e > d; f", "a:complete b:fatal e:in_progress", "d", expect![[r#"
+    check(
+        "a, b > c > d; e > d; f",
+        "a:complete b:fatal e:in_progress",
+        "d",
+        expect![[r#"
         d: dependencies_not_satisfied: 0 of 2 parents are satisfied
         b: not_retryable: its last failure (test_error) may not be retried: retry it by hand, or resolve it
         c: dependencies_not_satisfied: 1 of 2 parents are satisfied
         e: in_progress: attempt 1 of 3 runs on worker W
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_ancestor_that_is_ready_is_a_cause_too() {
-    check("a > b > c", "", "c", expect![[r#"
+    check(
+        "a > b > c",
+        "",
+        "c",
+        expect![[r#"
         c: dependencies_not_satisfied: 0 of 1 parents are satisfied
         a: ready: it is ready, and has not been claimed yet
         b: dependencies_not_satisfied: 0 of 1 parents are satisfied
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn what_only_time_holds_back_says_when_it_could_start() {
-    check("a", "a:asked(90m)", "a", expect![[r#"
+    check(
+        "a",
+        "a:asked(90m)",
+        "a",
+        expect![[r#"
         a: waiting_for_retry: not before 2100-01-01 01:30:00.001+00 (could start at 01:30:00)
-    "#]]);
-    check("a", "submit(run_at=2h)", "a", expect![[r#"
+    "#]],
+    );
+    check(
+        "a",
+        "submit(run_at=2h)",
+        "a",
+        expect![[r#"
         a: scheduled_for_later: not before 2100-01-01 02:00:00.001+00 (could start at 02:00:00)
-    "#]]);
-    check("a, b", "submit(run_at=2h) task:pause", "a", expect![[r#"
+    "#]],
+    );
+    check(
+        "a, b",
+        "submit(run_at=2h) task:pause",
+        "a",
+        expect![[r#"
         a: task_paused: its task is paused: resume it
         a: scheduled_for_later: not before 2100-01-01 02:00:00.001+00
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_full_limit_says_how_full_it_is() {
-    check("a[concurrency=1]", "submit submit 1.a:in_progress", "a", expect![[r#"
+    check(
+        "a[concurrency=1]",
+        "submit submit 1.a:in_progress",
+        "a",
+        expect![[r#"
         a: concurrency_limit_reached: 1 of 1 slots of its key are taken
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn what_is_over_says_so() {
-    check("a, b", "a:complete", "a", expect![[r#"
+    check(
+        "a, b",
+        "a:complete",
+        "a",
+        expect![[r#"
         a: finished: it is complete
-    "#]]);
-    check("a, b", "a:cancel", "a", expect![[r#"
+    "#]],
+    );
+    check(
+        "a, b",
+        "a:cancel",
+        "a",
+        expect![[r#"
         a: finished: it is cancelled
-    "#]]);
-    check("a[attempts=1], b", "a:failed", "a", expect![[r#"
+    "#]],
+    );
+    check(
+        "a[attempts=1], b",
+        "a:failed",
+        "a",
+        expect![[r#"
         a: retries_exhausted: 1 of 1 attempts are used: retry it by hand, or resolve it
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_ready_step_says_that_others_stand_before_it() {
-    check("a", "submit submit submit", "a", expect![[r#"
+    check(
+        "a",
+        "submit submit submit",
+        "a",
+        expect![[r#"
         a: (blocks nothing) queued: 2 steps stand before it in its queue
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_ready_step_says_that_no_live_worker_offers_its_handler() {
-    check("a", "+2m", "a", expect![[r#"
+    check(
+        "a",
+        "+2m",
+        "a",
+        expect![[r#"
         a: (blocks nothing) no_worker: no live worker has offered the handler "test.sketch_a4f0e9f3.a"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_unknown_step_is_refused() {
     with_database(async |db| {
         let play = Play::through(db, "a", "").await;
-        let asked = sqlx::query("select tasker.explain_step($1)").bind(tasker::step_id(play.task(), 1)).execute(db.pool()).await;
+        let asked = sqlx::query("select tasker.explain_step($1)")
+            .bind(tasker::step_id(play.task(), 1))
+            .execute(db.pool())
+            .await;
         assert_eq!(crate::support::code(asked.unwrap_err().into()), "unknown_step");
     });
 }
@@ -155,10 +218,31 @@ fn explanations_are_sound_and_complete() {
 }
 
 async fn random_play<'a>(db: &'a TestDatabase, chance: &mut Chance) -> (String, String, Play<'a>) {
-    const GRAPHS: [&str; 6] = ["a > b, c > d", "a, b > c; c > d; b > e", "a > b > c", "a[attempts=1], b, c", "a > b, c; b > d; d, c > e", "a, b, c > d"];
+    const GRAPHS: [&str; 6] = [
+        "a > b, c > d",
+        "a, b > c; c > d; b > e",
+        "a > b > c",
+        "a[attempts=1], b, c",
+        "a > b, c; b > d; d, c > e",
+        "a, b, c > d",
+    ];
     const STEP: [&str; 16] = [
-        "in_progress", "complete", "complete", "complete", "skipped", "failed", "fatal", "asked(1h)", "waits(1h)", "released", "cancel", "retry", "resolve",
-        "limit(1)", "limit(7)", "edit",
+        "in_progress",
+        "complete",
+        "complete",
+        "complete",
+        "skipped",
+        "failed",
+        "fatal",
+        "asked(1h)",
+        "waits(1h)",
+        "released",
+        "cancel",
+        "retry",
+        "resolve",
+        "limit(1)",
+        "limit(7)",
+        "edit",
     ];
     const OTHER: [&str; 7] = ["task:pause", "task:resume", "task:retry", "+1m", "+2h", "reap", "task:pause"];
     let mut graph = GRAPHS[chance.of(GRAPHS.len())].to_string();
@@ -176,7 +260,11 @@ async fn random_play<'a>(db: &'a TestDatabase, chance: &mut Chance) -> (String, 
         let task = if chance.of(4) == 0 { 1 } else { 2 };
         let word = match chance.of(4) {
             0 => OTHER[chance.of(OTHER.len())].to_string(),
-            _ => format!("{}:{}", play.definition.steps[chance.of(play.definition.steps.len())].name, STEP[chance.of(STEP.len())]),
+            _ => format!(
+                "{}:{}",
+                play.definition.steps[chance.of(play.definition.steps.len())].name,
+                STEP[chance.of(STEP.len())]
+            ),
         };
         let word = if word.contains(':') { format!("{task}.{word}") } else { word };
         // refusals are as good as anything
@@ -197,7 +285,8 @@ async fn complete(play: &Play<'_>, name: &str, what: &str) {
         .value(&format!("select ready_for_execution from tasker.step_readiness_statuses where task_id = '{task}' and step_number = {number}"))
         .await;
     assert_eq!(ready, !causes.iter().any(|cause| cause.blocks), "{what}: {causes:?}");
-    let only_time = |reason: &Option<String>| matches!(reason.as_deref(), Some("waiting_for_retry" | "scheduled_for_later"));
+    let only_time =
+        |reason: &Option<String>| matches!(reason.as_deref(), Some("waiting_for_retry" | "scheduled_for_later"));
     let (reason, at): (Option<String>, Option<Moment>) =
         sqlx::query_as("select blocking_reason, next_retry_at from tasker.step_readiness_statuses where task_id = $1 and step_number = $2")
             .bind(task)
@@ -213,14 +302,17 @@ async fn complete(play: &Play<'_>, name: &str, what: &str) {
 async fn sound(play: &mut Play<'_>, target: &str, what: &str) {
     let number = play.number(target);
     let mut causes = explain(play, number).await;
-    let of_target = |word: &str, causes: &[Cause]| causes.iter().any(|cause| cause.step_number == number && cause.cause == word);
+    let of_target =
+        |word: &str, causes: &[Cause]| causes.iter().any(|cause| cause.step_number == number && cause.cause == word);
     let state: String = play.db.value(&format!("select current_state::text from tasker.step_readiness_statuses where task_id = '{}' and step_number = {number}", play.tasks[1])).await;
     if matches!(state.as_str(), "complete" | "skipped" | "resolved_manually" | "in_progress") {
         return;
     }
     let limit_is_full = of_target("concurrency_limit_reached", &causes);
     let wait = of_target("waiting_for_retry", &causes) || of_target("scheduled_for_later", &causes);
-    let dead = of_target("not_retryable", &causes) || of_target("retries_exhausted", &causes) || of_target("finished", &causes);
+    let dead = of_target("not_retryable", &causes)
+        || of_target("retries_exhausted", &causes)
+        || of_target("finished", &causes);
     let paused = of_target("task_paused", &causes);
     // ancestors stand before their descendants
     causes.sort_by_key(|cause| cause.step_number);
@@ -244,13 +336,19 @@ async fn sound(play: &mut Play<'_>, target: &str, what: &str) {
     }
     if limit_is_full {
         let holders: Vec<(uuid::Uuid, i32, uuid::Uuid)> =
-            sqlx::query_as("select task_id, step_number, claim_id from tasker.leases where limit_key <> ''").fetch_all(play.db.pool()).await.unwrap();
+            sqlx::query_as("select task_id, step_number, claim_id from tasker.leases where limit_key <> ''")
+                .fetch_all(play.db.pool())
+                .await
+                .unwrap();
         play.db.release(&holders).await.unwrap();
     }
     if wait {
         play.db.advance("4h").await;
     }
     let after = explain(play, number).await;
-    assert!(!after.iter().any(|cause| cause.blocks), "{what}: {causes:?} were taken away, and there are others: {after:?}");
+    assert!(
+        !after.iter().any(|cause| cause.blocks),
+        "{what}: {causes:?} were taken away, and there are others: {after:?}"
+    );
     play.act(&format!("2.{target}:in_progress")).await.unwrap_or_else(|code| panic!("{what}: {code}"));
 }

@@ -5,6 +5,7 @@ mod by_hand;
 mod claims;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod engine_workflows;
 mod explain;
 mod grid;
 mod interleavings;

@@ -71,6 +71,11 @@ impl TestDatabase {
         self.server.as_ref().expect("the embedded database has no URL").to_url_lossy().to_string()
     }
 
+    /// How to reach it.
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        self.server.as_ref().expect("the embedded database is reached through its store only")
+    }
+
     /// A session of its own, for tests in which two meet.
     pub async fn session(&self) -> PgConnection {
         self.server.as_ref().expect("the embedded database has one session only").connect().await.unwrap()

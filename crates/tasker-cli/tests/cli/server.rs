@@ -1,0 +1,155 @@
+//! The binary on a PostgreSQL server: `migrate`, `run`, `worker`, and what `doctor` finds. `scripts/test` names the server.
+
+use std::{env, time::SystemTime};
+
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, ConnectOptions, postgres::PgConnectOptions};
+use tokio::runtime::Runtime;
+
+use crate::support::{Place, Running, wait_for};
+
+/// An empty database, dropped at the end, and a place whose commands use it.
+struct Server {
+    runtime: Runtime,
+    options: PgConnectOptions,
+    name: String,
+    place: Place,
+}
+
+impl Server {
+    fn new() -> Server {
+        let url = env::var("TASKER_TEST_DATABASE_URL")
+            .expect("TASKER_TEST_DATABASE_URL names no PostgreSQL server: run scripts/test, which starts one");
+        let options: PgConnectOptions = url.parse().unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let name = format!("tasker_test_{}_{:08x}{:08x}", now.as_secs(), now.subsec_nanos(), std::process::id());
+        let mut place = Place::new();
+        place.database = Some(options.clone().database(&name).to_url_lossy().to_string());
+        let server = Server { runtime: Runtime::new().unwrap(), options, name, place };
+        server.on(&server.options, format!("create database {}", server.name));
+        server
+    }
+
+    /// Runs a statement in the database.
+    fn sql(&self, sql: &str) {
+        self.on(&self.options.clone().database(&self.name), sql.into());
+    }
+
+    fn on(&self, options: &PgConnectOptions, sql: String) {
+        self.runtime.block_on(async {
+            let mut connection = options.connect().await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        });
+    }
+
+    /// Which checks of `doctor` find something that is wrong, but for the settings of a server that is made for tests.
+    fn wrong_checks(&self, code: i32) -> Vec<String> {
+        let examined = self.place.tasker(&["doctor", "--json"]);
+        let findings = examined.json()["findings"].as_array().unwrap().clone();
+        let wrong = |finding: &&Value| finding["wrong"] == true && finding["check"] != "settings";
+        let checks: Vec<String> = findings.iter().filter(wrong).map(|f| f["check"].as_str().unwrap().into()).collect();
+        assert!(code == 0 || examined.code == Some(code), "{examined:#?}");
+        checks
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.on(&self.options, format!("drop database {} with (force)", self.name));
+    }
+}
+
+const WAIT: &str = r#"
+name: wait
+version: 1.0.0
+steps:
+  - name: wait
+    handler: command
+    with: { program: sh, args: [-c, "echo on >> begun; until test -e go; do sleep 0.05; done; echo done >> ended"] }
+"#;
+
+#[test]
+fn a_server_is_migrated_by_hand_and_serves_many() {
+    let server = Server::new();
+    let place = &server.place;
+    place.write("wait.yaml", WAIT);
+    for command in [["run", "wait.yaml"], ["task", "list"]] {
+        assert!(place.tasker(&command).with(3).stderr.contains("run `tasker migrate`"));
+    }
+    assert_eq!(server.wrong_checks(1), ["schema"]);
+    assert_eq!(place.tasker(&["migrate", "--json"]).with(0).json()["migrations"], json!([1]));
+    let runs: Vec<Running> = (0..2).map(|_| place.start(&["run", "wait.yaml"])).collect();
+    place.wait_for_lines("begun", 2);
+    assert_eq!(place.tasker(&["task", "list", "--json"]).with(0).json().as_array().unwrap().len(), 2);
+    place.write("go", "");
+    for run in runs {
+        run.end().with(0);
+    }
+    assert_eq!(server.wrong_checks(0), [""; 0]);
+    assert!(!place.path(".tasker").exists());
+}
+
+#[test]
+fn a_worker_runs_programs_when_it_may_and_drains_at_sigterm() {
+    let server = Server::new();
+    let place = &server.place;
+    place.write("wait.yaml", WAIT);
+    place.tasker(&["migrate"]).with(0);
+    // registers it, and leaves a task behind
+    let run = place.start(&["run", "wait.yaml"]);
+    place.wait_for_lines("begun", 1);
+    run.signal("INT");
+    let task = run.end().with(130).task_id();
+
+    // what came later is done, and the program was not started
+    place.write(
+        "quick.yaml",
+        "name: quick\nversion: 1.0.0\nsteps:\n  - name: quick\n    handler: transform\n    with: { value: 1 }\n",
+    );
+    place.tasker(&["run", "quick.yaml"]).with(0);
+    let cautious = place.start(&["worker"]);
+    server.sql("select tasker.submit_task('default', 'quick', '{}', (select version from tasker.named_tasks where name = 'quick'))");
+    let complete = ["task", "list", "--state", "complete", "--json"];
+    wait_for("the quick task", || place.tasker(&complete).json().as_array().unwrap().len() == 2);
+    cautious.signal("TERM");
+    assert!(cautious.end().with(0).stderr.contains("serving render, sleep, transform"));
+    assert_eq!(place.lines("begun").len(), 1);
+
+    let worker = place.start(&["worker", "--allow-command", "--concurrency", "2"]);
+    place.wait_for_lines("begun", 2);
+    worker.signal("TERM");
+    place.write("go", "");
+    assert!(worker.end().with(0).stderr.contains("drained"));
+    assert_eq!(place.lines("ended"), ["done"]);
+    assert_eq!(place.tasker(&["task", "show", &task, "--json"]).with(0).json()["status"], "complete");
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_says_what_helps() {
+    let server = Server::new();
+    let place = &server.place;
+    place.write("wait.yaml", WAIT);
+    place.tasker(&["migrate"]).with(0);
+    let run = place.start(&["run", "wait.yaml"]);
+    place.wait_for_lines("begun", 1);
+    run.signal("KILL");
+    let task = run.end().task_id();
+    place.write("go", "");
+    assert_eq!(server.wrong_checks(0), [""; 0]);
+
+    server.sql("update tasker.leases set lease_expires_at = now() - interval '1 minute'");
+    assert_eq!(server.wrong_checks(1), ["unreaped"]);
+    server.sql("delete from tasker.leases");
+    assert_eq!(server.wrong_checks(1), ["divergences"]);
+    let said = place.tasker(&["doctor"]).with(1).stdout;
+    assert!(
+        said.contains("lease without a running step") && said.contains(&format!("tasker task cancel {task}")),
+        "{said}"
+    );
+
+    place.tasker(&["task", "cancel", &task]).with(0);
+    server.sql("update tasker.schema_objects set content_hash = 'another'");
+    assert_eq!(server.wrong_checks(1), ["schema"]);
+    place.tasker(&["migrate"]).with(0);
+    assert_eq!(server.wrong_checks(0), [""; 0]);
+}
