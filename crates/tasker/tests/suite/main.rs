@@ -9,6 +9,7 @@ mod engine_workflows;
 mod explain;
 mod grid;
 mod interleavings;
+mod races;
 mod readiness;
 mod schema;
 mod seed_defects;
