@@ -62,7 +62,8 @@ begin
         -- the task that this key began is the one that is live: the idempotency key is to give it too
         update tasker.idempotency_keys i set task_id = holder
         where i.task_namespace_id = x.task_namespace_id and i.idempotency_key = of_idempotency_keys[x.ord] and i.task_id = x.id;
-        ids[x.ord] := holder; olds[x.ord] := true;
+        -- whoever repeats its idempotency key in this call gives it too
+        ids := array_replace(ids, x.id, holder); olds[x.ord] := true;
       end if;
     end loop;
   end if;

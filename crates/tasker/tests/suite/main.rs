@@ -5,6 +5,9 @@ mod by_hand;
 mod claims;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod engine_attempts;
+mod engine_leases;
+mod engine_results;
 mod engine_workflows;
 mod explain;
 mod grid;

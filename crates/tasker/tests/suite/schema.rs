@@ -114,7 +114,9 @@ async fn catalogue(db: &TestDatabase) -> Vec<String> {
 fn replacing_the_functions_gives_the_catalogue_of_a_fresh_database() {
     with_empty_database("", async |db| {
         db.migrate().await.unwrap();
-        let without_ids = |lines: Vec<String>| lines.into_iter().map(|line| line.trim_start_matches(char::is_numeric).to_string()).collect::<Vec<_>>();
+        let without_ids = |lines: Vec<String>| {
+            lines.into_iter().map(|line| line.trim_start_matches(char::is_numeric).to_string()).collect::<Vec<_>>()
+        };
         let mut fresh = without_ids(catalogue(db).await);
         db.run("create function tasker.of_an_older_version() returns int language sql return 1; update tasker.schema_objects set content_hash = 'of an older version'").await;
         let report = db.migrate().await.unwrap();
@@ -130,7 +132,8 @@ fn replacing_the_functions_gives_the_catalogue_of_a_fresh_database() {
 fn two_that_migrate_at_once_wait_for_each_other() {
     with_empty_database("", async |db| {
         let stores: Vec<Store> = vec![db.another_store().await, db.another_store().await, db.another_store().await];
-        let running: Vec<_> = stores.into_iter().map(|store| tokio::spawn(async move { store.migrate().await })).collect();
+        let running: Vec<_> =
+            stores.into_iter().map(|store| tokio::spawn(async move { store.migrate().await })).collect();
         let mut reports = Vec::new();
         for one in running {
             reports.push(one.await.unwrap().unwrap());

@@ -54,17 +54,24 @@ fn every_module_opens_with_a_paragraph_that_a_newcomer_could_read_aloud() {
 
 #[test]
 fn no_file_holds_two_ideas() {
-    let long = [sources(".rs"), sources(".sql")].into_iter().flatten().filter(|file| !is_test(&file.path) && !file.path.contains("/migrations/"));
+    let long = [sources(".rs"), sources(".sql")]
+        .into_iter()
+        .flatten()
+        .filter(|file| !is_test(&file.path) && !file.path.contains("/migrations/"));
     let long = long.map(|file| (file.text.lines().count(), file.path)).filter(|(lines, _)| *lines > 500);
     none("these have more than 500 lines", long.map(|(lines, path)| format!("{path}: {lines}")).collect());
 }
 
 #[test]
 fn only_the_store_and_the_models_of_its_views_speak_sql() {
-    const SPEAKERS: [&str; 3] = ["crates/tasker/src/store/", "crates/tasker/src/context.rs", "crates/tasker/src/readiness.rs"];
+    const SPEAKERS: [&str; 3] =
+        ["crates/tasker/src/store/", "crates/tasker/src/context.rs", "crates/tasker/src/readiness.rs"];
     let speaks = |text: &str| ["sqlx::query", "sqlx::raw_sql", "QueryBuilder"].iter().any(|word| text.contains(word));
     let strangers = sources(".rs").into_iter().filter(|file| {
-        !is_test(&file.path) && !file.path.contains("/examples/") && !SPEAKERS.iter().any(|speaker| file.path.starts_with(speaker)) && speaks(&file.text)
+        !is_test(&file.path)
+            && !file.path.contains("/examples/")
+            && !SPEAKERS.iter().any(|speaker| file.path.starts_with(speaker))
+            && speaks(&file.text)
     });
     none("these speak SQL", strangers.map(|file| file.path).collect());
 }
@@ -99,9 +106,14 @@ fn every_sql_file_is_used_and_creates_what_its_name_says() {
 #[test]
 fn no_test_is_skipped_and_no_warning_is_silenced() {
     // written in two halves, so that this file is not one of them
-    let words = [concat!("#[", "ignore"), concat!("#[", "allow"), concat!("todo", "!("), concat!("unimplemented", "!(")];
+    let words =
+        [concat!("#[", "ignore"), concat!("#[", "allow"), concat!("todo", "!("), concat!("unimplemented", "!(")];
     let found = sources(".rs").into_iter().flat_map(|file| {
-        let hits: Vec<String> = words.iter().filter(|word| file.text.contains(**word)).map(|word| format!("{}: {word}", file.path)).collect();
+        let hits: Vec<String> = words
+            .iter()
+            .filter(|word| file.text.contains(**word))
+            .map(|word| format!("{}: {word}", file.path))
+            .collect();
         hits
     });
     none("these", found.collect());
@@ -110,7 +122,8 @@ fn no_test_is_skipped_and_no_warning_is_silenced() {
 #[test]
 fn each_crate_knows_only_what_is_below_it() {
     let manifest = fs::read_to_string(root().join("crates/tasker/Cargo.toml")).unwrap();
-    let known: BTreeSet<&str> = manifest.lines().filter_map(|line| line.split_once([' ', '.'])).map(|(name, _)| name).collect();
+    let known: BTreeSet<&str> =
+        manifest.lines().filter_map(|line| line.split_once([' ', '.'])).map(|(name, _)| name).collect();
     for upward in ["tasker-cli", "tasker-server", "axum", "clap", "indicatif"] {
         assert!(!known.contains(upward), "the engine depends on {upward}");
     }

@@ -115,7 +115,9 @@ pub fn settle(worker: &Worker, claim: &Claim, outcome: &Outcome) -> String {
         Outcome::Complete(result) => ("complete", format!("'{result}'"), "null"),
         Outcome::Skip => ("skip", "'null'".into(), "null"),
         Outcome::Wait(_) => ("wait", "null".into(), "null"),
-        Outcome::Fail { retryable, .. } => ("fail", "'it does not work'".into(), if *retryable == Some(false) { "false" } else { "null" }),
+        Outcome::Fail { retryable, .. } => {
+            ("fail", "'it does not work'".into(), if *retryable == Some(false) { "false" } else { "null" })
+        }
     };
     let at = if let Outcome::Wait(at) = outcome { format!("'{}'", at.to_rfc3339()) } else { "null".into() };
     format!(
@@ -147,7 +149,10 @@ pub fn beat(worker: Uuid, claim: &Claim) -> String {
 
 /// A release of one claim; it gives the answer.
 pub fn release(claim: &Claim) -> String {
-    format!("select (tasker.release_steps(array['{}']::uuid[], array[{}], array['{}']::uuid[]))[1]", claim.task_id, claim.step_number, claim.claim_id)
+    format!(
+        "select (tasker.release_steps(array['{}']::uuid[], array[{}], array['{}']::uuid[]))[1]",
+        claim.task_id, claim.step_number, claim.claim_id
+    )
 }
 
 /// Reaping; it gives how many leases and deadlines were acted on.

@@ -35,6 +35,17 @@ impl Deref for TestDatabase {
 }
 
 impl TestDatabase {
+    /// A worker's heartbeat.
+    pub async fn heartbeat(
+        &self,
+        worker_id: uuid::Uuid,
+        claims: &[(uuid::Uuid, i32, uuid::Uuid)],
+        lease: std::time::Duration,
+    ) -> Result<Vec<tasker::store::Beat>, tasker::Error> {
+        let mut connection = self.pool().acquire().await?;
+        tasker::store::Store::heartbeat(&mut connection, worker_id, claims, lease).await
+    }
+
     pub(super) fn new(store: Store, server: Option<PgConnectOptions>) -> TestDatabase {
         TestDatabase { store, server }
     }

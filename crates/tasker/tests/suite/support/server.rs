@@ -48,7 +48,9 @@ fn run(made: Made, test: impl AsyncFnOnce(&TestDatabase)) {
         violations
     });
     match outcome {
-        Ok(()) => assert!(violations.is_empty(), "the test left a database that is not right:\n{}", violations.join("\n")),
+        Ok(()) => {
+            assert!(violations.is_empty(), "the test left a database that is not right:\n{}", violations.join("\n"))
+        }
         Err(panic) => {
             if !violations.is_empty() {
                 eprintln!("the test also left a database that is not right:\n{}", violations.join("\n"));
