@@ -1,34 +1,20 @@
 //! Every verb against every verb. The first stands still before its commit, the second runs into it; afterwards the task is
 //! as one of the two orders, one after the other, would have left it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, iter};
 
 use uuid::Uuid;
 
 use crate::support::{
-    Claim, Outcome, Play, Said, TestDatabase,
-    contender::{self, meet},
+    Claim, Outcome, Play,
+    contender::{self, Ring},
     with_database,
 };
 
 /// Verbs over the step s or its task, by the worker that holds s or by somebody else.
 const VERBS: [&str; 16] = [
-    "claim",
-    "complete",
-    "fail",
-    "wait",
-    "release",
-    "heartbeat",
-    "reap",
-    "s:cancel",
-    "s:retry",
-    "s:resolve",
-    "s:edit",
-    "s:limit",
-    "task:cancel",
-    "task:retry",
-    "task:pause",
-    "task:resume",
+    "claim", "complete", "fail", "wait", "release", "heartbeat", "reap", "s:cancel", "s:retry", "s:resolve", "s:edit", "s:limit", "task:cancel",
+    "task:retry", "task:pause", "task:resume",
 ];
 
 /// These pass over what somebody has locked, as if it were not there.
@@ -62,26 +48,23 @@ fn verbs_that_meet_over_a_dead_step_in_a_failed_task() {
 fn all_pairs(history: &str, how: &str) {
     with_database(async |db| {
         let mut stage = Stage { play: Play::of(db, "p > s > c; z").await, history, how };
+        let mut ring = Ring::new(db).await;
         let mut serial = HashMap::new();
         for first in VERBS {
-            let (_, picture) = stage.act(async |stage, scene| (stage.run(scene, first).await, ())).await;
-            serial.insert((first, ""), picture);
-            for second in VERBS {
-                let (_, picture) = stage
-                    .act(async |stage, scene| ((stage.run(scene, first).await, stage.run(scene, second).await), ()))
-                    .await;
-                serial.insert((first, second), picture);
+            for second in iter::once("").chain(VERBS) {
+                let scene = stage.set().await;
+                ring.one_by_one(&stage.statement(&scene, first), &stage.statement(&scene, second)).await;
+                serial.insert((first, second), stage.clear(&scene).await);
             }
         }
         let mut strange = Vec::new();
         for first in VERBS {
             for second in VERBS {
-                let ((said, answer, waited), picture) = stage
-                    .act(async |stage, scene| {
-                        let (one, other) = (stage.statement(scene, first), stage.statement(scene, second));
-                        (meet(stage.play.db, &one, "commit", &other).await, ())
-                    })
-                    .await;
+                let scene = stage.set().await;
+                let (one, other) = (stage.statement(&scene, first), stage.statement(&scene, second));
+                let (said, answer, waited, again) = ring.meet(db, &one, "commit", &other).await;
+                ring = again;
+                let picture = stage.clear(&scene).await;
                 let passes = PASS_OVER.contains(&second) && picture == serial[&(first, "")];
                 if picture != serial[&(first, second)] && picture != serial[&(second, first)] && !passes {
                     strange.push(format!(
@@ -93,13 +76,7 @@ fn all_pairs(history: &str, how: &str) {
             }
         }
         let shown: Vec<_> = strange.iter().take(5).map(String::as_str).collect();
-        assert!(
-            strange.is_empty(),
-            "{} of {} meetings end like no order of the two:\n{}",
-            strange.len(),
-            VERBS.len().pow(2),
-            shown.join("\n")
-        );
+        assert!(strange.is_empty(), "{} of {} meetings end like no order of the two:\n{}", strange.len(), VERBS.len().pow(2), shown.join("\n"));
     });
 }
 
@@ -117,37 +94,32 @@ struct Scene {
 }
 
 impl Stage<'_> {
-    /// Runs something on a new task. Gives what it gave, and how the task stands then.
-    async fn act<T>(&mut self, deed: impl AsyncFnOnce(&Stage, &Scene) -> (T, ())) -> (T, String) {
-        let db = self.play.db;
+    /// A new task, in the situation in which the verbs meet.
+    async fn set(&mut self) -> Scene {
         self.play.tasks.clear();
         self.play.claims.clear();
-        self.play.live(&format!("submit({})", self.how)).await;
         let history = self.history;
+        self.play.live(&format!("submit({})", self.how)).await;
         self.play.live(history).await;
         let task = self.play.task();
-        let claims: Vec<Uuid> = db
+        let claims: Vec<Uuid> = self
+            .play
+            .db
             .column(&format!("select claim_id from tasker.workflow_step_transitions where task_id = '{task}' and step_number = 1 and verb = 'claim' order by number desc limit 1"))
             .await;
         let claim_id = claims.first().copied().unwrap_or_else(Uuid::new_v4);
-        let scene = Scene { task, claim: Claim { task_id: task, step_number: 1, attempt: 1, claim_id, timer: None } };
-        let (given, ()) = deed(self, &scene).await;
-        let picture = self.play.picture().await;
-        let divergences: Vec<String> = db.column("select d::text from tasker.step_readiness_divergences d").await;
-        assert!(divergences.is_empty(), "{divergences:?}\n{picture}");
-        // out of the way of the next one
-        let over: String = db.value(&format!("select state::text from tasker.tasks where task_id = '{task}'")).await;
-        if over != "complete" && over != "cancelled" {
-            db.cancel_task(task, Default::default()).await.unwrap();
-        }
-        (given, picture)
+        Scene { task, claim: Claim { task_id: task, step_number: 1, attempt: 1, claim_id, timer: None } }
     }
 
-    async fn run(&self, scene: &Scene, verb: &str) -> Said {
-        let mut session = contender::Contender::new(self.play.db).await;
-        let said = session.run(&self.statement(scene, verb)).await;
-        session.close().await;
-        said
+    /// How the task stands, nothing in it diverging; then it goes out of the way of the next one.
+    async fn clear(&mut self, scene: &Scene) -> String {
+        self.play.live("+0s").await;
+        let picture = self.play.picture().await;
+        let state: String = self.play.db.value(&format!("select state::text from tasker.tasks where task_id = '{}'", scene.task)).await;
+        if state != "complete" && state != "cancelled" {
+            self.play.db.cancel_task(scene.task, Default::default()).await.unwrap();
+        }
+        picture
     }
 
     fn statement(&self, scene: &Scene, verb: &str) -> String {
@@ -171,6 +143,7 @@ impl Stage<'_> {
             "task:retry" => format!("select tasker.retry_task('{task}')::text"),
             "task:pause" => format!("select tasker.pause_task('{task}')::text"),
             "task:resume" => format!("select tasker.resume_task('{task}')::text"),
+            "" => "select null::text".into(),
             other => panic!("{other} is no verb"),
         }
     }
