@@ -65,10 +65,10 @@ async fn attempt(
     };
     tokio::select! {
         biased;
-        ended = &mut running => kept(verdict(ended), &cancellation),
+        ended = &mut running => answer(ended, &cancellation),
         () = cancellation.cancelled() => {
             let ended = tokio::time::timeout(STOP_GRACE.min(time_left()), &mut running).await;
-            kept(verdict(ended.ok()?), &cancellation)
+            answer(ended.ok()?, &cancellation)
         }
         () = timeout => {
             stop.cancel();
@@ -76,14 +76,6 @@ async fn attempt(
             let timeout = node.timeout.unwrap_or_default();
             Some(failure(StepError::new(format!("it did not end within its timeout of {}", crate::duration::format(timeout))).kind("timeout")))
         }
-    }
-}
-
-/// What is recorded: of an attempt that was told to stop, only what it had done by then. That it did not go on is no failure.
-fn kept(verdict: Verdict, cancellation: &CancellationToken) -> Option<Verdict> {
-    match verdict {
-        Verdict::Fail { .. } if cancellation.is_cancelled() => None,
-        verdict => Some(verdict),
     }
 }
 
@@ -148,8 +140,17 @@ async fn prepare(
     })
 }
 
-/// What a handler's end says, or a panic's message.
-fn verdict(ended: Result<Result<Outcome, StepError>, String>) -> Verdict {
+/// What is recorded of a handler's end. What one that was told to stop finishes all the same is not thrown away; its error
+/// says only that it was told to stop.
+fn answer(ended: Ended, cancellation: &CancellationToken) -> Option<Verdict> {
+    let is_interrupted = cancellation.is_cancelled() && !matches!(ended, Ok(Ok(_)));
+    (!is_interrupted).then(|| verdict(ended))
+}
+
+/// How a handler ended; or a panic's message.
+type Ended = Result<Result<Outcome, StepError>, String>;
+
+fn verdict(ended: Ended) -> Verdict {
     let storable = |result: Box<RawValue>| match json::check(result.get()) {
         Ok(_) => Ok(String::from(Box::<str>::from(result))),
         Err(e) => {

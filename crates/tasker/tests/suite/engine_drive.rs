@@ -57,12 +57,12 @@ fn a_driven_task_waits_for_its_start_its_retries_and_its_timers_and_tells_what_h
                 _ => Outcome::complete(&attempt.number),
             }),
         );
-        let run_at = Some(Utc::now() + TimeDelta::milliseconds(300));
+        let run_at = Utc::now() + TimeDelta::milliseconds(300);
         let graph = "a[handler=it base=300ms] > b[handler=it] > c[handler=it]";
-        let task = submit(&tasker, graph, Submission { run_at, ..Submission::default() }).await;
+        let task = submit(&tasker, graph, Submission { run_at: Some(run_at), ..Submission::default() }).await;
         let (tell, mut told) = mpsc::unbounded_channel();
         let context = Drive::with(&tasker, task, Settings::default(), Some(tell)).rests().await;
-        assert!(context.is_complete() && Utc::now() > run_at.unwrap());
+        assert!(context.is_complete() && Utc::now() > run_at);
         assert_eq!(db.ends(task).await, "a complete 2/3 handler_error: not yet\nb complete 1/3\nc complete 1/3");
         let mut events = Vec::new();
         while let Some(event) = told.recv().await {

@@ -14,7 +14,7 @@ mod engine_results;
 mod engine_workflows;
 mod explain;
 mod grid;
-mod interleavings;
+mod races;
 mod readiness;
 mod schema;
 mod seed_defects;
