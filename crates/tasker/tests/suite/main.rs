@@ -11,6 +11,7 @@ mod engine_drive;
 mod engine_leases;
 mod engine_limits;
 mod engine_results;
+mod engine_submissions;
 mod engine_workflows;
 mod explain;
 mod grid;
