@@ -99,6 +99,7 @@ create table tasker.named_tasks_named_steps (
   constraint lane_is_known check (lane between 0 and 2),
   constraint limit_has_a_key check ((concurrency_limit >= 1 and concurrency_key is not null) or (concurrency_limit is null and concurrency_key is null))
 );
+create index on tasker.named_tasks_named_steps (named_task_id, step_number) where parent_count = 0;
 comment on table tasker.named_tasks_named_steps is 'The nodes of a version''s graph.';
 comment on column tasker.named_tasks_named_steps.named_task_id is 'The workflow''s version.';
 comment on column tasker.named_tasks_named_steps.step_number is 'The node''s place in it, from 0; also the last 24 bits of its steps'' ids, less 1.';
@@ -150,7 +151,8 @@ create table tasker.tasks (
   constraint id_ends_in_24_zero_bits check (right(task_id::text, 6) = '000000'),
   constraint complete_means_no_open_leaf check (open_leaves >= 0 and (state <> 'complete' or open_leaves = 0)),
   constraint ended_has_an_instant check ((state in ('pending', 'in_progress')) = (finished_at is null)),
-  constraint lane_is_known check (lane between 0 and 2)
+  constraint lane_is_known check (lane between 0 and 2),
+  constraint instants_are_finite check (isfinite(run_at) and isfinite(deadline))
 ) with (fillfactor = 80);
 create index on tasker.tasks (named_task_id, task_id);
 comment on table tasker.tasks is 'Submissions of workflows.';
@@ -199,6 +201,7 @@ create table tasker.idempotency_keys (
   primary key (task_namespace_id, idempotency_key),
   constraint key_is_short check (length(idempotency_key) between 1 and 255)
 );
+create index on tasker.idempotency_keys (created_at);
 comment on table tasker.idempotency_keys is 'Keys of submissions, kept for 30 days: the same key and body gives the first task.';
 comment on column tasker.idempotency_keys.task_namespace_id is 'The namespace in which the key is unique.';
 comment on column tasker.idempotency_keys.idempotency_key is 'The caller''s key, 1 to 255 characters.';

@@ -57,6 +57,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// The server said nothing for so long.
+    pub(crate) fn no_answer(waited: std::time::Duration) -> Error {
+        let error = std::io::Error::new(std::io::ErrorKind::TimedOut, format!("it gave no answer within {waited:?}"));
+        Error::Database(sqlx::Error::Io(error))
+    }
+
     /// A stable word for the kind of error.
     pub fn code(&self) -> &str {
         match self {

@@ -15,7 +15,7 @@ use crate::{
     engine::{self, Driven, Observer, Waker, Worker, WorkerOptions},
     handlers::Handler,
     json,
-    store::{Store, Submission, Submitted, definition, find_workflow, input_schema, submit},
+    store::{NewTask, Store, Submission, Submitted, definition, find_workflow, input_schema, submit},
     workflow::{Definition, InputSchema, Workflow},
 };
 
@@ -133,8 +133,8 @@ impl Tasker {
         submission: Submission,
     ) -> Result<Submitted, Error> {
         let mut connection = self.store.pool.acquire().await?;
-        let context = self.checked_input(&mut connection, named_task_id, input).await?;
-        let submitted = submit(&mut connection, &[(named_task_id, context, submission)]).await?;
+        let task = self.new_task(&mut connection, named_task_id, Some(named_task_id), input, submission).await?;
+        let submitted = submit(&mut connection, &[task]).await?;
         self.wake();
         submitted.into_iter().next().ok_or(Error::Database(sqlx::Error::RowNotFound))
     }
@@ -148,7 +148,7 @@ impl Tasker {
         let mut connection = self.store.pool.acquire().await?;
         let mut tasks = Vec::with_capacity(inputs.len());
         for (input, submission) in inputs {
-            tasks.push((named_task_id, self.checked_input(&mut connection, named_task_id, &input).await?, submission));
+            tasks.push(self.new_task(&mut connection, named_task_id, Some(named_task_id), &input, submission).await?);
         }
         let submitted = submit(&mut connection, &tasks).await?;
         self.wake();
@@ -166,8 +166,8 @@ impl Tasker {
         submission: Submission,
     ) -> Result<Submitted, Error> {
         let id = find_workflow(transaction, namespace, name, None).await?;
-        let context = self.checked_input(transaction, id, input).await?;
-        let submitted = submit(transaction, &[(id, context, submission)]).await?;
+        let task = self.new_task(transaction, id, None, input, submission).await?;
+        let submitted = submit(transaction, &[task]).await?;
         submitted.into_iter().next().ok_or(Error::Database(sqlx::Error::RowNotFound))
     }
 
@@ -199,15 +199,22 @@ impl Tasker {
         self.handlers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// An input as JSON text, checked against the workflow's schema, with its defaults.
-    async fn checked_input(
+    /// A task whose input is checked against the workflow's schema, with its defaults. `asked`: the version that the caller
+    /// named.
+    async fn new_task(
         &self,
         connection: &mut PgConnection,
         named_task_id: i32,
+        asked: Option<i32>,
         input: &impl Serialize,
-    ) -> Result<String, Error> {
+        submission: Submission,
+    ) -> Result<NewTask, Error> {
         let refused = |message: String| Error::Json { what: "the input".into(), message };
         let input = json::encode(input).map_err(|e| refused(e.to_string()))?;
+        if !input.get().starts_with('{') {
+            return Err(refused("it must be a JSON object".into()));
+        }
+        let asked = format!("[{}, {}]", asked.map_or("null".into(), |id| id.to_string()), input.get());
         let known = self.inputs.read().unwrap_or_else(PoisonError::into_inner).get(&named_task_id).cloned();
         let schema = match known {
             Some(schema) => schema,
@@ -218,12 +225,13 @@ impl Tasker {
                 schema
             }
         };
-        match schema {
-            None => Ok(input.get().to_string()),
+        let context = match schema {
+            None => input.get().to_string(),
             Some(schema) => {
                 let input = serde_json::from_str(input.get()).map_err(|e| refused(e.to_string()))?;
-                Ok(schema.complete(&input).map_err(|problems| refused(problems.join("; ")))?.to_string())
+                schema.complete(&input).map_err(|problems| refused(problems.join("; ")))?.to_string()
             }
-        }
+        };
+        Ok(NewTask { named_task_id, context, asked, submission })
     }
 }

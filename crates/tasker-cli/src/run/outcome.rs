@@ -1,9 +1,8 @@
 //! The end of a run: what it came to, where its outputs are, what would help, and how to go on.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tasker::{context::TaskExecutionContext, readiness::TaskState, store::Store, workflow::Definition};
 use uuid::Uuid;
 
@@ -105,12 +104,11 @@ impl Outcome<'_> {
             return Ok(());
         }
         let results = self.store.results(self.task_id, &numbers).await?;
-        let results: BTreeMap<usize, Box<RawValue>> = serde_json::from_str(&results).unwrap_or_default();
         for (number, result) in results {
-            let Some(step) = self.definition.steps.get(number) else { continue };
-            let shown = match (step.handler.as_str(), serde_json::from_str::<Rendered>(result.get())) {
+            let Some(step) = self.definition.steps.get(number as usize) else { continue };
+            let shown = match (step.handler.as_str(), serde_json::from_str::<Rendered>(&result)) {
                 ("render", Ok(Rendered { path })) => path,
-                _ => one_line(result.get(), OUTPUT_WIDTH),
+                _ => one_line(&result, OUTPUT_WIDTH),
             };
             print(&format!("{}: {shown}\n", step.name))?;
         }

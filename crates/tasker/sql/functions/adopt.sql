@@ -1,16 +1,24 @@
--- Leases under a worker's id that it does not know of: the reply to the call that made them was lost. Reads the live leases.
-create function tasker.adopt(by_worker uuid, known_claims uuid[])
+-- Leases under a worker's id that it does not know of: the reply to the call that made them was lost. Reads the live leases,
+-- extends what it gives, and skips rows that somebody has locked: they are found when it asks again.
+create function tasker.adopt(by_worker uuid, known_claims uuid[], lease interval)
 returns table (task_id uuid, step_number int, named_task_id int, attempt int, claim_id uuid, retry_limit int, generation int, timer timestamptz,
   context text, input text, results text)
 language plpgsql
 set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
-declare l_tasks uuid[]; l_steps int[];
+declare now_ timestamptz := tasker.clock(); l_tasks uuid[]; l_steps int[];
 begin
-  select array_agg(l.task_id), array_agg(l.step_number) into l_tasks, l_steps
-  from tasker.leases l where l.lease_expires_at > tasker.clock() and l.worker_id = by_worker and l.claim_id <> all(known_claims);
+  with orphans as materialized (
+    select l.task_id, l.step_number, l.claim_id from tasker.leases l
+    where l.lease_expires_at > now_ and l.worker_id = by_worker and l.claim_id <> all(known_claims)
+    for update skip locked),
+  extended as (
+    update tasker.leases l set lease_expires_at = now_ + lease from orphans o
+    where l.task_id = o.task_id and l.step_number = o.step_number and l.claim_id = o.claim_id
+    returning l.task_id, l.step_number)
+  select array_agg(e.task_id), array_agg(e.step_number) into l_tasks, l_steps from extended e;
   return query select d.* from tasker.deliver(l_tasks, l_steps) d;
 end $$;
 
-comment on function tasker.adopt(uuid, uuid[]) is 'Leases under a worker''s id that it does not know of, to be started by it.';
+comment on function tasker.adopt(uuid, uuid[], interval) is 'Leases under a worker''s id that it does not know of, extended, to be started by it.';

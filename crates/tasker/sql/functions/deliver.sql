@@ -1,5 +1,6 @@
 -- What a worker needs to run the claimed steps: the attempt, the task's context, and the results that the node names,
--- each up to its share of 4 MiB; above that "results" is null and the worker fetches them.
+-- each up to its share of 4 MiB; above that "results" is null and the worker fetches them. (Five results or more are looked at
+-- by their stored size first: put together, a thousand large ones are more than a value can hold, and nobody could claim the step.)
 create function tasker.deliver(l_tasks uuid[], l_steps int[])
 returns table (task_id uuid, step_number int, named_task_id int, attempt int, claim_id uuid, retry_limit int, generation int, timer timestamptz,
   context text, input text, results text)
@@ -21,7 +22,11 @@ language sql stable as $$
       select h.* from tasker.workflow_step_transitions h
       where h.task_id = l.task_id and h.step_number = l.step_number order by h.number desc limit 1) h
     cross join lateral (
-      select case when n.needs = '{}' then '{}' else (
+      select case when n.needs = '{}' then '{}'
+        when cardinality(n.needs) > 4 and (
+          select sum(pg_column_size(r.result)) from tasker.step_results r
+          where r.task_id = l.task_id and r.step_number = any(n.needs)) > 4194304 then null
+        else (
         select coalesce(json_object_agg(r.step_number, r.result), '{}')::text from tasker.step_results r
         where r.task_id = l.task_id and r.step_number = any(n.needs)) end as results offset 0) r
   ) x

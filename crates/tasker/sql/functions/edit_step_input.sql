@@ -10,6 +10,9 @@ begin
   elsif not (s.task_is_live or exists (select from tasker.tasks k where k.task_id = s.task_id and k.state = 'failed')) then
     perform tasker.refuse('task_not_live', format('the task of step %s has ended', s.name));
   end if;
+  if edit_step_input.input is null then
+    perform tasker.refuse('bad_input', 'the new input must be JSON, not null');
+  end if;
   perform tasker.require_storable(input::text, 'the input');
   insert into tasker.step_inputs as i (task_id, step_number, input) values (s.task_id, s.step_number, edit_step_input.input)
   on conflict (task_id, step_number) do update set input = excluded.input;

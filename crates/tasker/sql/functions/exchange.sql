@@ -94,7 +94,7 @@ begin
     l_tasks := l_tasks || x.l_tasks; l_steps := l_steps || x.l_steps; next_at_ := x.next_at;
   end if;
   -- a duration, never an instant: the worker counts it on its own monotonic clock
-  next_in := next_at_ - tasker.clock(); answers := answers_; left_over := left_over_;
+  next_in := case when isfinite(next_at_) then next_at_ - tasker.clock() end; answers := answers_; left_over := left_over_;
   return next;
   if l_tasks is not null then
     return query select null::text[], null::timestamptz[], null::text[], null::interval, null::boolean, null::timestamptz, d.* from tasker.deliver(l_tasks, l_steps) d;

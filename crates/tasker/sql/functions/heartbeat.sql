@@ -7,7 +7,8 @@ as $$
 declare renewed int[]; result text[];
 begin
   perform tasker.require_read_committed();
-  update tasker.workers w set last_seen_at = tasker.clock() where w.worker_id = by_worker;
+  update tasker.workers w set last_seen_at = tasker.clock() where w.worker_id = (
+    select x.worker_id from tasker.workers x where x.worker_id = by_worker for update skip locked);
   if cardinality(s_tasks) = 0 then
     return '{}';
   end if;

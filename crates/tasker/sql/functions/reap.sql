@@ -1,24 +1,29 @@
 -- Turns expired leases into failed attempts, and acts on deadlines that have passed: at most so many of each, from a remembered
 -- position, whatever handlers the caller has. Takes the tasks' locks with skip locked, and the deletion of a lease checks its
--- expiry again.
+-- expiry again. Idempotency keys older than 30 days go, too.
 create function tasker.reap(at_most int, from_position timestamptz, by_worker uuid default null, out reaped int, out overdue int, out next_position timestamptz)
 language plpgsql
-set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan set lock_timeout = '1s'
 as $$
 declare
-  now_ timestamptz := tasker.clock(); x record; t uuid; wanted uuid[]; held uuid[];
-  s_tasks uuid[]; s_steps int[]; s_claims uuid[]; n int; c_tasks uuid[]; c_steps int[];
+  now_ timestamptz := tasker.clock(); t uuid; wanted uuid[]; held uuid[];
+  seen_tasks uuid[]; seen_at timestamptz[]; s_tasks uuid[]; s_steps int[]; s_claims uuid[]; n int; c_tasks uuid[]; c_steps int[];
 begin
   perform tasker.require_read_committed();
-  update tasker.workers w set last_seen_at = now_ where w.worker_id = by_worker and w.last_seen_at < now_ - interval '10 s';
+  update tasker.workers w set last_seen_at = now_ where w.worker_id = (
+    select x.worker_id from tasker.workers x where x.worker_id = by_worker and x.last_seen_at < now_ - interval '10 s' for update skip locked);
   reaped := 0; overdue := 0; next_position := from_position;
-  select array_agg(distinct l.task_id), count(*), max(l.lease_expires_at) into wanted, n, next_position from (
+  select array_agg(distinct l.task_id), count(*), max(l.lease_expires_at), array_agg(l.task_id), array_agg(l.lease_expires_at)
+  into wanted, n, next_position, seen_tasks, seen_at from (
     select l.task_id, l.lease_expires_at from tasker.leases l
     where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at limit at_most) l;
   next_position := case when n = at_most then next_position else greatest(from_position, now_ - interval '1 minute') end;
   if wanted is not null then
     select array_agg(k.task_id) into held from (
       select k.task_id from tasker.tasks k where k.task_id = any(wanted) order by k.task_id for no key update skip locked) k;
+    -- a lease that was passed over, its task being locked, is looked at again
+    select least(next_position, min(l.at)) into next_position from unnest(seen_tasks, seen_at) l(task_id, at)
+    where l.task_id <> all(coalesce(held, '{}'));
     perform tasker.record_start(held);
     now_ := tasker.clock();
     select array_agg(l.task_id), array_agg(l.step_number), array_agg(l.claim_id), count(*) into s_tasks, s_steps, s_claims, n
@@ -32,6 +37,11 @@ begin
       perform tasker.conclude(held);
     end if;
   end if;
+
+  delete from tasker.idempotency_keys k using (
+    select o.task_namespace_id, o.idempotency_key from tasker.idempotency_keys o
+    where o.created_at < now_ - interval '30 days' order by o.created_at limit at_most for update skip locked) o
+  where k.task_namespace_id = o.task_namespace_id and k.idempotency_key = o.idempotency_key;
 
   select array_agg(d.task_id) into wanted from (
     select d.task_id from tasker.task_deadlines d where d.deadline <= now_ order by d.deadline, d.task_id limit at_most) d;

@@ -30,6 +30,7 @@ begin
   insert into tasker.named_steps (task_namespace_id, task_name, name)
   select namespace_id, of_name, n from unnest(names) n order by n on conflict do nothing;
   insert into tasker.handlers (name) select distinct h from unnest(handler_names) h order by h on conflict (name) do nothing;
+  perform from tasker.handlers h where h.name = any(handler_names) order by h.handler_id for no key update;
   update tasker.handlers h set limited = true
   where not h.limited and h.name in (select u.handler from unnest(handler_names, limits) u(handler, concurrency_limit) where u.concurrency_limit is not null);
   insert into tasker.named_tasks_named_steps (named_task_id, step_number, named_step_id, name, handler_id, retry_limit, retryable, base_retry_delay,

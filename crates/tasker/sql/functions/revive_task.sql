@@ -8,12 +8,7 @@ begin
     return;
   end if;
   if k.unique_key is not null then
-    insert into tasker.unique_live_keys as u (task_namespace_id, unique_key, task_id)
-    select n.task_namespace_id, k.unique_key, k.task_id from tasker.named_tasks n where n.named_task_id = k.named_task_id
-    on conflict do nothing;
-    select u.task_id into holder from tasker.unique_live_keys u
-    join tasker.named_tasks n on n.task_namespace_id = u.task_namespace_id and n.named_task_id = k.named_task_id
-    where u.unique_key = k.unique_key;
+    holder := tasker.hold_unique_key((select n.task_namespace_id from tasker.named_tasks n where n.named_task_id = k.named_task_id), k.unique_key, k.task_id);
     if holder <> k.task_id then
       perform tasker.refuse('unique_key_in_use', format('task %s cannot be live again: task %s holds its unique key %s', k.task_id, holder, to_json(k.unique_key)));
     end if;

@@ -10,13 +10,17 @@ begin
   if priority not in ('high', 'normal', 'low') then
     perform tasker.refuse('bad_priority', format('priority is high, normal or low, not %s', to_json(priority)));
   end if;
+  if not isfinite(run_at) or not isfinite(deadline) then
+    perform tasker.refuse('bad_instant', 'run_at and deadline must be instants, not infinity');
+  end if;
   if context is null then
     perform tasker.refuse('bad_context', 'the context must be JSON, not null: give {} for none');
   end if;
   perform tasker.require_storable(context::text, 'the context');
   select s.task_id into id from tasker.submit_tasks(
     array[tasker.find_workflow(namespace, name, version)], array[context::text], array[idempotency_key], array[unique_while_live], array[run_at],
-    array[case priority when 'high' then 0 when 'normal' then 1 when 'low' then 2 end::smallint], array[deadline], array[tags::text], array[summary]) s;
+    array[case priority when 'high' then 0 when 'normal' then 1 when 'low' then 2 end::smallint], array[deadline], array[tags::text], array[summary],
+    array[jsonb_build_array(version, context)::text]) s;
   return id;
 end $$;
 

@@ -1,9 +1,10 @@
 -- Submits many tasks in the caller's transaction: one row each (with its payload and transition), and a ready row for each
 -- root. An element that repeats an idempotency key gives the first task; one whose unique key is held by a live task gives
--- that one; "existing" says so. Keys are taken first of all, in ascending order.
+-- that one; "existing" says so. "asked" is what the caller gave (version and context, JSON), of which an idempotency key's
+-- body is made. Keys are taken first of all, in ascending order.
 create function tasker.submit_tasks(
   named_task_ids int[], contexts text[], of_idempotency_keys text[], of_unique_keys text[], run_ats timestamptz[],
-  of_lanes smallint[], deadlines timestamptz[], of_tags text[], summaries text[])
+  of_lanes smallint[], deadlines timestamptz[], of_tags text[], summaries text[], asked text[] default null)
 returns table (ord int, task_id uuid, existing boolean)
 language plpgsql
 set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
@@ -11,7 +12,7 @@ as $$
 #variable_conflict use_column
 declare
   now_ timestamptz; number_ bigint; n int := cardinality(named_task_ids);
-  ids uuid[]; olds boolean[] := array_fill(false, array[n]); hashes bytea[]; x record;
+  ids uuid[]; olds boolean[] := array_fill(false, array[n]); hashes bytea[]; holder uuid; x record;
 begin
   if n = 1 then
     ids := array[tasker.uuid_v7()];
@@ -20,10 +21,11 @@ begin
   end if;
 
   if cardinality(array_remove(of_idempotency_keys, null)) > 0 then
-    select array_agg(sha256(convert_to(concat_ws(e'\x01', t.name, t.version, c.context::jsonb::text, u.unique_key, u.run_at, u.lane, u.deadline, u.tags::jsonb::text, u.summary), 'UTF8')) order by u.ord)
+    -- of what the caller gave, not of what became of it: a later release, another time zone or a default changes nothing
+    select array_agg(sha256(convert_to(jsonb_build_array(t.name, coalesce(asked[u.ord], contexts[u.ord])::jsonb, u.unique_key, extract(epoch from u.run_at), u.lane,
+      extract(epoch from u.deadline), u.tags::jsonb, u.summary)::text, 'UTF8')) order by u.ord)
     into hashes
     from unnest(named_task_ids, of_unique_keys, run_ats, of_lanes, deadlines, of_tags, summaries) with ordinality u(named_task_id, unique_key, run_at, lane, deadline, tags, summary, ord)
-    join unnest(contexts) with ordinality c(context, ord) on c.ord = u.ord
     join tasker.named_tasks t on t.named_task_id = u.named_task_id;
     insert into tasker.idempotency_keys as k (task_namespace_id, idempotency_key, task_id, body_hash, created_at)
     select distinct on (t.task_namespace_id, u.key) t.task_namespace_id, u.key, u.id, u.hash, tasker.clock()
@@ -48,23 +50,21 @@ begin
   end if;
 
   if cardinality(array_remove(of_unique_keys, null)) > 0 then
-    insert into tasker.unique_live_keys (task_namespace_id, unique_key, task_id)
-    select distinct on (t.task_namespace_id, u.key) t.task_namespace_id, u.key, u.id
-    from unnest(named_task_ids, of_unique_keys, ids, olds) with ordinality u(named_task_id, key, id, old, ord)
-    join tasker.named_tasks t on t.named_task_id = u.named_task_id
-    where u.key is not null and not u.old
-    order by t.task_namespace_id, u.key, u.ord
-    on conflict (task_namespace_id, unique_key) do nothing;
     for x in
-      select u.ord::int as ord, u.id, k.task_id
+      select u.ord::int as ord, u.id, u.key, t.task_namespace_id
       from unnest(named_task_ids, of_unique_keys, ids, olds) with ordinality u(named_task_id, key, id, old, ord)
       join tasker.named_tasks t on t.named_task_id = u.named_task_id
-      join tasker.unique_live_keys k on k.task_namespace_id = t.task_namespace_id and k.unique_key = u.key
-      where not u.old and k.task_id <> u.id
+      where u.key is not null and not u.old
+      order by t.task_namespace_id, u.key, u.ord
     loop
-      -- the task that this key began is the one that is live: the idempotency key is to give it too
-      update tasker.idempotency_keys i set task_id = x.task_id where i.task_id = x.id and i.idempotency_key = of_idempotency_keys[x.ord];
-      ids[x.ord] := x.task_id; olds[x.ord] := true;
+      holder := tasker.hold_unique_key(x.task_namespace_id, x.key, x.id);
+      if holder <> x.id then
+        -- the task that this key began is the one that is live: the idempotency key is to give it too
+        update tasker.idempotency_keys i set task_id = holder
+        where i.task_namespace_id = x.task_namespace_id and i.idempotency_key = of_idempotency_keys[x.ord] and i.task_id = x.id;
+        -- whoever repeats its idempotency key in this call gives it too
+        ids := array_replace(ids, x.id, holder); olds[x.ord] := true;
+      end if;
     end loop;
   end if;
 
@@ -98,5 +98,5 @@ begin
   end loop;
 end $$;
 
-comment on function tasker.submit_tasks(int[], text[], text[], text[], timestamptz[], smallint[], timestamptz[], text[], text[])
+comment on function tasker.submit_tasks(int[], text[], text[], text[], timestamptz[], smallint[], timestamptz[], text[], text[], text[])
   is 'Submits many tasks of known versions; gives each one''s id and whether it was there already.';

@@ -21,6 +21,10 @@ begin
       select h.* from tasker.workflow_step_transitions h
       where h.task_id = l.task_id and h.step_number = l.step_number order by h.number desc limit 1) h on true)
   select array_agg(l.task_id), array_agg(l.step_number) into l_tasks, l_steps from leased l;
+  if cardinality(places) > coalesce(cardinality(l_tasks), 0) then
+    raise warning 'claimed % ready rows and leased %: a step had a lease already (see tasker.step_readiness_divergences)',
+      cardinality(places), coalesce(cardinality(l_tasks), 0);
+  end if;
 end $$;
 
 comment on function tasker.take(uuid, tid[], interval) is 'Turns locked ready rows into leases.';

@@ -21,6 +21,8 @@ cross join lateral (values
   (case when s.belongs_in_queue and r.task_id is null then 'an open step has no ready row' end),
   (case when not s.belongs_in_queue and r.task_id is not null then 'a ready row for a step that cannot run' end),
   (case when r.attempt <> s.attempts + 1 then 'the ready row''s attempt' end),
+  (case when l.task_id is not null and not s.task_is_live then 'a lease of a task that is not live' end),
+  (case when r.named_task_id <> s.named_task_id then 'the ready row''s workflow' end),
   (case when r.handler_id <> s.handler_id or r.lane <> s.lane or r.limit_key <> s.limit_key then 'the ready row''s handler, lane or limit key' end),
   (case when r.queue_at < s.next_retry_at or r.queue_at > greatest(s.next_retry_at, tasker.now()) then 'the ready row''s instant' end),
   (case when (s.state = 'in_progress') <> (l.task_id is not null) then 'lease without a running step, or the reverse' end),
@@ -44,15 +46,23 @@ cross join lateral (
 cross join lateral (values
   (case when k.open_leaves <> x.open then 'the count of open leaves' end),
   (case when h.to_state is distinct from k.state or h.paused is distinct from k.paused then 'the task''s state against its last transition' end),
-  (case when exists (select from tasker.task_deadlines t where t.task_id = k.task_id) and k.state not in ('pending', 'in_progress') then 'a deadline of a task that is not live' end)
+  (case when (k.state in ('pending', 'in_progress') and k.unique_key is not null)
+     <> exists (select from tasker.unique_live_keys u where u.task_id = k.task_id) then 'the unique key of a live task' end),
+  -- once a deadline has been acted on its row is gone
+  (case when exists (select from tasker.task_deadlines t where t.task_id = k.task_id
+       and (k.state not in ('pending', 'in_progress') or t.deadline is distinct from k.deadline))
+     or (k.state in ('pending', 'in_progress') and k.deadline > tasker.now()
+       and not exists (select from tasker.task_deadlines t where t.task_id = k.task_id)) then 'the deadline of a live task' end)
 ) d(what)
 where d.what is not null
 union all
-select r.task_id, tasker.step_id(r.task_id, r.step_number), 'a ready row without a task'
-from tasker.ready_steps r where not exists (select from tasker.tasks k where k.task_id = r.task_id)
+select r.task_id, tasker.step_id(r.task_id, r.step_number), 'a ready row without a step'
+from tasker.ready_steps r where not exists (
+  select from tasker.workflow_steps s where s.task_id = r.task_id and s.step_number = r.step_number)
 union all
-select l.task_id, tasker.step_id(l.task_id, l.step_number), 'a lease without a task'
-from tasker.leases l where not exists (select from tasker.tasks k where k.task_id = l.task_id);
+select l.task_id, tasker.step_id(l.task_id, l.step_number), 'a lease without a step'
+from tasker.leases l where not exists (
+  select from tasker.workflow_steps s where s.task_id = l.task_id and s.step_number = l.step_number);
 
 comment on view tasker.step_readiness_divergences is 'What is remembered against a recount from the graph and the transitions alone: always empty.';
 comment on column tasker.step_readiness_divergences.task_id is 'The task.';

@@ -18,13 +18,28 @@ use crate::{
 /// How long a handler that was told to stop may take to do so before its future is dropped.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Runs a claimed step to its verdict; `None`: it was told to stop, and nothing is to be recorded.
+/// Runs a claimed step to its verdict; `None`: it was told to stop, and nothing is to be recorded. `time_left`: how long
+/// it may take to stop.
 pub(super) async fn run(
     store: Store,
     workflow: Arc<LoadedWorkflow>,
     handler: Arc<dyn Handler>,
     claimed: Claimed,
     cancellation: CancellationToken,
+    time_left: impl Fn() -> Duration,
+) -> Option<Verdict> {
+    // a panic outside of the handler, such as that of what it guards when it is dropped, must not leave the lease behind
+    let attempt = attempt(store, workflow, handler, claimed, cancellation, time_left);
+    caught(AssertUnwindSafe(attempt)).await.unwrap_or_else(|panic| Some(verdict(Err(panic))))
+}
+
+async fn attempt(
+    store: Store,
+    workflow: Arc<LoadedWorkflow>,
+    handler: Arc<dyn Handler>,
+    claimed: Claimed,
+    cancellation: CancellationToken,
+    time_left: impl Fn() -> Duration,
 ) -> Option<Verdict> {
     let node = &workflow.nodes[claimed.step_number as usize];
     let attempt = match prepare(&store, &workflow, claimed, cancellation.child_token()).await {
@@ -51,8 +66,9 @@ pub(super) async fn run(
         biased;
         ended = &mut running => kept(verdict(ended), &cancellation),
         () = cancellation.cancelled() => {
-            let ended = tokio::time::timeout(STOP_GRACE, &mut running).await;
-            ended.ok().and_then(|ended| kept(verdict(ended), &cancellation))
+            // what it finishes all the same is not thrown away; an error says only that it was told to stop
+            let ended = tokio::time::timeout(STOP_GRACE.min(time_left()), &mut running).await;
+            ended.ok().filter(|ended| matches!(ended, Ok(Ok(_)))).map(verdict)
         }
         () = timeout => {
             stop.cancel();
@@ -83,14 +99,17 @@ async fn prepare(
     cancellation: CancellationToken,
 ) -> Result<Attempt, Prepare> {
     let node = &workflow.nodes[claimed.step_number as usize];
-    let results = match claimed.results {
-        Some(results) => results,
-        None => store.results(claimed.task_id, &node.needs).await.map_err(Prepare::Database)?,
-    };
     let stored = |what: &str, e: serde_json::Error| {
         Prepare::Step(StepError::fatal(format!("{what} cannot be read back: {e}")).kind("not_readable"))
     };
-    let by_number: BTreeMap<u32, Box<RawValue>> = serde_json::from_str(&results).map_err(|e| stored("a result", e))?;
+    let by_number: BTreeMap<i32, Box<RawValue>> = match claimed.results {
+        Some(results) => serde_json::from_str(&results).map_err(|e| stored("a result", e))?,
+        None => {
+            let fetched = store.results(claimed.task_id, &node.needs).await.map_err(Prepare::Database)?;
+            let results = fetched.into_iter().map(|(number, text)| Ok((number, RawValue::from_string(text)?)));
+            results.collect::<Result<_, _>>().map_err(|e| stored("a result", e))?
+        }
+    };
     let by_name: BTreeMap<String, Box<RawValue>> = by_number
         .into_iter()
         .filter_map(|(number, result)| Some((workflow.nodes.get(number as usize)?.name.to_string(), result)))

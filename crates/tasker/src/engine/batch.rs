@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
@@ -60,7 +62,8 @@ pub(super) struct Call<'a> {
 }
 
 /// Exchanges; a batch that the database refuses, or does not lock in time, is sent again in halves. A settlement that is
-/// refused when it is sent alone becomes a failed attempt. On trouble, what is not settled is in `settlements` again.
+/// refused when it is sent alone becomes a failed attempt. What is left in `settlements` afterwards is not settled: on trouble
+/// all that may be sent again, else what was not locked in time.
 pub(super) async fn exchange(
     call: &mut Call<'_>,
     settlements: &mut Vec<Settlement>,
@@ -87,6 +90,10 @@ pub(super) async fn exchange(
                         halves.push(half);
                     }
                     Err(error) if is_not_locked(&error) => settlements.extend(half),
+                    Err(error) if is_refused(&error) => {
+                        warn!("a failure that the database refuses is given up, and its lease will expire: {error}");
+                        answered.extend(half.into_iter().map(|settlement| (settlement, Answer::LeaseLost)));
+                    }
                     Err(error) => {
                         settlements.extend(half);
                         settlements.extend(halves.drain(..).rev().flatten());
@@ -101,20 +108,28 @@ pub(super) async fn exchange(
 }
 
 async fn send(call: &mut Call<'_>, settlements: &[Settlement], capacity: usize) -> Result<Exchanged, Error> {
-    let mut connection = call.line.get().await?;
-    let reap_from = call.reap_from.as_deref_mut();
-    Store::exchange(
-        &mut connection,
-        call.worker_id,
-        settlements,
-        call.positions,
-        capacity,
-        call.lease,
-        call.only_task,
-        reap_from,
-        call.searches,
-    )
-    .await
+    let Call { line, worker_id, positions, lease, only_task, searches, reap_from, .. } = call;
+    let exchange = async |connection: &mut PgConnection| {
+        let reap_from = reap_from.as_deref_mut();
+        Store::exchange(
+            connection,
+            *worker_id,
+            settlements,
+            positions,
+            capacity,
+            *lease,
+            *only_task,
+            reap_from,
+            *searches,
+        )
+        .await
+    };
+    line.call(patience(*lease), exchange).await
+}
+
+/// How long a call may take: what it leased would have expired; a lock is waited for a second.
+pub(super) fn patience(lease: Duration) -> Duration {
+    lease.max(Duration::from_secs(5))
 }
 
 /// A single settlement; refused, it is a failed attempt.
@@ -147,7 +162,7 @@ fn is_not_locked(error: &Error) -> bool {
 }
 
 /// A serialisation failure, a deadlock, a lost connection or a server that starts, stops or is full passes; the rest does not.
-fn trouble(error: Error) -> Trouble {
+pub(super) fn trouble(error: Error) -> Trouble {
     let passes = match error.sqlstate().as_deref() {
         Some(state) => {
             matches!(state, "40001" | "40P01" | "55P03" | "25006" | "26000")

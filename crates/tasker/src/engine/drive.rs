@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Observer, Settings, runner::Runner, waker::Waker};
+use super::{Observer, Settings, batch, runner::Runner, waker::Waker};
 use crate::{Error, context::TaskExecutionContext, handlers::Handler, store::Store};
 
 /// How a driven task stands when the driver leaves it.
@@ -31,10 +31,7 @@ pub(crate) async fn drive(
     let _heart = runner.start_heart();
     loop {
         if stop.is_cancelled() {
-            runner.release_all().await;
-            if runner.has_settlements() {
-                runner.turn(false).await?;
-            }
+            runner.release_all().await?;
             return Ok(Driven::Interrupted);
         }
         let turn = runner.turn(true).await?;
@@ -42,8 +39,17 @@ pub(crate) async fn drive(
             runner.wait(turn.next_in, &stop).await;
             continue;
         }
-        let Some(context) = TaskExecutionContext::find(&store, task_id).await? else {
-            return Err(Error::Refused { code: "unknown_task".into(), message: format!("there is no task {task_id}") });
+        let context = match TaskExecutionContext::find(&store, task_id).await {
+            Ok(Some(context)) => context,
+            Ok(None) => {
+                let message = format!("there is no task {task_id}");
+                return Err(Error::Refused { code: "unknown_task".into(), message });
+            }
+            Err(error) => {
+                let turn = runner.trouble(batch::trouble(error))?;
+                runner.wait(turn.next_in, &stop).await;
+                continue;
+            }
         };
         let wait = match context.recommended_action.as_str() {
             "none" | "handle_failures" | "resume_task" => return Ok(Driven::Rests(Box::new(context))),

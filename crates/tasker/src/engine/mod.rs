@@ -6,6 +6,7 @@
 mod attempt;
 mod batch;
 mod drive;
+mod leases;
 mod runner;
 mod waker;
 mod worker;

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -15,12 +16,13 @@ use uuid::Uuid;
 use super::{
     Event, Observer, Settings, attempt,
     batch::{self, Trouble},
+    leases::{Heart, Lease, Leases},
     waker::Waker,
 };
 use crate::{
     Error,
     handlers::{Handler, StepError},
-    store::{Answer, Beat, Claimed, Line, LoadedWorkflow, Position, Settlement, Store, Verdict},
+    store::{Answer, Claimed, Line, LoadedWorkflow, Position, Settlement, Store, Verdict},
 };
 
 /// A busy worker searches from the beginning of its queues at least this often: commits that came late lie behind its positions.
@@ -32,6 +34,13 @@ const SEARCH_INTERVAL: Duration = Duration::from_millis(10);
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// How many of each are acted on in one call.
 const REAP_AT_MOST: i32 = 100;
+/// How long settlements whose task somebody has locked are set aside: each try waits a second for the lock, and the other
+/// work waits with it.
+const SET_ASIDE: Duration = Duration::from_secs(3);
+/// For so long after a reply was lost, what the call leased is asked for: a server may do it long after its caller has gone.
+const ADOPT_FOR: Duration = Duration::from_secs(5);
+/// How often.
+const ADOPT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// One worker's loop and what it holds.
 pub(super) struct Runner {
@@ -45,27 +54,19 @@ pub(super) struct Runner {
     wake: Waker,
     positions: Vec<Position>,
     workflows: HashMap<i32, Arc<LoadedWorkflow>>,
-    running: Running,
+    leases: Leases,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
     settlements: Vec<Settlement>,
-    lost_a_reply: bool,
+    /// Settlements whose task was locked by somebody, and when they are tried again.
+    set_aside: (Vec<Settlement>, Instant),
+    /// When a reply was last lost, and when its leases are asked for next.
+    lost_a_reply: Option<(Instant, Instant)>,
     failures: u32,
     last_full_search: Instant,
     /// When a search last saw the end of the queue.
     saw_the_end: Option<Instant>,
     last_reap: Instant,
     reap_from: DateTime<Utc>,
-}
-
-/// What is being run, by claim id; shared with the heart.
-type Running = Arc<Mutex<HashMap<Uuid, Lease>>>;
-
-struct Lease {
-    task_id: Uuid,
-    step_number: i32,
-    cancellation: CancellationToken,
-    /// Counted on the monotonic clock from before the call that granted it.
-    ends_at: Instant,
 }
 
 /// An attempt that is over; without a verdict it was told to stop.
@@ -113,10 +114,11 @@ impl Runner {
             wake,
             positions,
             workflows: HashMap::new(),
-            running: Running::default(),
+            leases: Leases::default(),
             ended: mpsc::unbounded_channel(),
             settlements: Vec::new(),
-            lost_a_reply: false,
+            set_aside: (Vec::new(), Instant::now()),
+            lost_a_reply: None,
             failures: 0,
             last_full_search: Instant::now(),
             saw_the_end: None,
@@ -127,39 +129,41 @@ impl Runner {
 
     /// Renews the leases and stops handlers whose lease cannot be renewed, until the handle is dropped.
     pub(super) fn start_heart(&self) -> Heart {
-        let heart = beat_for_ever(self.store.clone(), self.worker_id, self.running.clone(), self.settings.lease);
-        Heart(tokio::spawn(heart))
+        Heart::start(self.store.clone(), self.worker_id, self.leases.clone(), self.settings.lease)
     }
 
     /// How many attempts run.
     pub(super) fn running_count(&self) -> usize {
-        lock(&self.running).len()
+        self.leases.running_count()
     }
 
     /// One exchange, and what follows from it.
     pub(super) async fn turn(&mut self, claims: bool) -> Result<Turn, Error> {
         self.collect();
-        // an idle worker reaps in its poll: one query a second
-        let reaps = self.last_reap.elapsed() >= REAP_INTERVAL;
-        let reaps_in_the_call = reaps && self.settlements.is_empty();
-        if reaps && !reaps_in_the_call {
-            self.reap().await;
-        }
-        if self.lost_a_reply {
+        if self.lost_a_reply.is_some_and(|(_, next)| next <= Instant::now()) {
             self.adopt().await;
         }
-        let capacity = if claims { self.settings.concurrency.saturating_sub(self.running_count()) } else { 0 };
-        if self.settlements.is_empty() && capacity == 0 {
+        let mut capacity = if claims { self.settings.concurrency.saturating_sub(self.running_count()) } else { 0 };
+        let mut batch = if self.set_aside.0.is_empty() || self.set_aside.1 > Instant::now() {
+            batch::take(&mut self.settlements)
+        } else {
+            // by themselves, so that nothing else is held up again
+            capacity = 0;
+            batch::take(&mut self.set_aside.0)
+        };
+        // an idle worker reaps in its poll: one query a second; who settles does so first, so that it does not reap its own
+        let reaps = self.last_reap.elapsed() >= REAP_INTERVAL;
+        let reaps_in_the_call = reaps && batch.is_empty();
+        if batch.is_empty() && capacity == 0 {
             if reaps {
                 self.reap().await;
             }
-            return Ok(Turn { idle: false, next_in: self.settings.poll_interval });
+            return Ok(Turn { idle: false, next_in: self.until_next(None) });
         }
         if self.last_full_search.elapsed() >= FULL_SEARCH_INTERVAL {
             self.search_from_the_beginning();
         }
         let sent_at = Instant::now();
-        let mut batch = batch::take(&mut self.settlements);
         let since_the_end = self.saw_the_end.map(|at| at.elapsed());
         let searches = batch.is_empty() || since_the_end.is_none_or(|since| since >= SEARCH_INTERVAL);
         let mut call = batch::Call {
@@ -172,56 +176,78 @@ impl Runner {
             searches,
             reap_from: reaps_in_the_call.then_some(&mut self.reap_from),
         };
-        if reaps {
+        if reaps_in_the_call {
             self.last_reap = sent_at;
         }
-        match batch::exchange(&mut call, &mut batch).await {
-            Ok((reply, answered)) => {
-                self.failures = 0;
-                let settled = !answered.is_empty();
+        let exchanged = batch::exchange(&mut call, &mut batch).await;
+        let (reply, answered) = match exchanged {
+            Ok(exchanged) => exchanged,
+            Err(trouble) => {
                 self.settlements.append(&mut batch);
-                for (settlement, answer) in answered {
-                    self.answered(settlement, answer);
-                }
-                let received = !reply.claimed.is_empty();
-                let full = reply.claimed.len() >= capacity;
-                for claimed in reply.claimed {
-                    self.start(claimed, sent_at).await?;
-                }
-                if reply.left_over {
-                    self.wake.wake();
-                }
-                if searches {
-                    if !received {
-                        self.search_from_the_beginning();
-                    }
-                    self.saw_the_end = (!full && capacity > 0).then_some(sent_at);
-                }
-                let more = (full && capacity > 0) || !self.settlements.is_empty() || (reply.left_over && capacity > 0);
-                let rests = !received && self.running_count() == 0 && self.settlements.is_empty();
-                Ok(Turn {
-                    // what was settled last may have been the end: there is no instant to wait for then
-                    idle: rests && (!settled || (searches && reply.next_in.is_none())),
-                    next_in: match more {
-                        true => Duration::ZERO,
-                        false if !searches => SEARCH_INTERVAL,
-                        false => reply.next_in.unwrap_or(self.settings.poll_interval).min(self.settings.poll_interval),
-                    },
-                })
+                return self.trouble(trouble);
             }
-            Err(Trouble::Fatal(error)) => Err(error),
-            Err(Trouble::Again(error)) => {
-                self.line.broken();
-                self.settlements.append(&mut batch);
-                self.lost_a_reply = true;
-                self.failures += 1;
-                let delay = backoff(self.failures);
-                warn!("the database does not answer, trying again in {delay:?}: {error}");
-                match self.failures {
-                    GIVE_UP_AFTER.. if self.only_task.is_some() => Err(error),
-                    _ => Ok(Turn { idle: false, next_in: delay }),
-                }
+        };
+        self.failures = 0;
+        if !batch.is_empty() {
+            self.set_aside.0.append(&mut batch);
+            self.set_aside.1 = Instant::now() + SET_ASIDE;
+        }
+        let settled = !answered.is_empty();
+        for (settlement, answer) in answered {
+            self.answered(settlement, answer);
+        }
+        let received = !reply.claimed.is_empty();
+        let full = reply.claimed.len() >= capacity;
+        for claimed in reply.claimed {
+            self.start(claimed, sent_at).await?;
+        }
+        if reply.left_over {
+            self.wake.wake();
+        }
+        if searches {
+            if !received {
+                self.search_from_the_beginning();
             }
+            self.saw_the_end = (!full && capacity > 0).then_some(sent_at);
+        }
+        if reaps && !reaps_in_the_call {
+            self.reap().await;
+        }
+        let more = (full && capacity > 0) || !self.settlements.is_empty() || (reply.left_over && capacity > 0);
+        let rests = !received && self.running_count() == 0 && !self.has_settlements();
+        Ok(Turn {
+            // what was settled last may have been the end: there is no instant to wait for then
+            idle: rests && (!settled || (searches && reply.next_in.is_none())),
+            next_in: match more {
+                true => Duration::ZERO,
+                false if !searches => SEARCH_INTERVAL,
+                false => self.until_next(reply.next_in),
+            },
+        })
+    }
+
+    /// How long until there may be something to do, by what is known.
+    fn until_next(&self, due_in: Option<Duration>) -> Duration {
+        let aside = (!self.set_aside.0.is_empty()).then(|| self.set_aside.1.saturating_duration_since(Instant::now()));
+        let adopts = self.lost_a_reply.map(|(_, next)| next.saturating_duration_since(Instant::now()));
+        [due_in, aside, adopts].into_iter().flatten().fold(self.settings.poll_interval, Duration::min)
+    }
+
+    /// A call failed: says when to try again, or that there is no use in it.
+    pub(super) fn trouble(&mut self, trouble: Trouble) -> Result<Turn, Error> {
+        let error = match trouble {
+            Trouble::Again(error) => error,
+            Trouble::Fatal(error) => return Err(error),
+        };
+        self.line.broken();
+        let now = Instant::now();
+        self.lost_a_reply = Some((now, now));
+        self.failures += 1;
+        let delay = backoff(self.failures);
+        warn!("the database does not answer, trying again in {delay:?}: {error}");
+        match self.failures {
+            GIVE_UP_AFTER.. if self.only_task.is_some() => Err(error),
+            _ => Ok(Turn { idle: false, next_in: delay }),
         }
     }
 
@@ -248,16 +274,13 @@ impl Runner {
 
     /// Whether something is left to hand in.
     pub(super) fn has_settlements(&self) -> bool {
-        !self.settlements.is_empty()
+        !self.settlements.is_empty() || !self.set_aside.0.is_empty()
     }
 
-    /// Tells everything that runs to stop, waits for it, and gives the steps back.
-    pub(super) async fn release_all(&mut self) {
-        let claims: Vec<(Uuid, i32, Uuid)> = {
-            let running = lock(&self.running);
-            running.values().for_each(|lease| lease.cancellation.cancel());
-            running.iter().map(|(claim_id, lease)| (lease.task_id, lease.step_number, *claim_id)).collect()
-        };
+    /// Tells everything that runs to stop, waits for it, gives the steps back, and hands in what has ended.
+    pub(super) async fn release_all(&mut self) -> Result<(), Error> {
+        let claims = self.leases.running();
+        self.leases.stop_all();
         // a step is given back only when nothing runs it any more; one that does not stop keeps its lease until it expires
         let deadline = tokio::time::sleep(Duration::from_secs(10));
         tokio::pin!(deadline);
@@ -267,15 +290,21 @@ impl Runner {
                 () = &mut deadline => break,
             }
         }
-        let still: Vec<Uuid> = lock(&self.running).keys().copied().collect();
-        let settled: Vec<Uuid> = self.settlements.iter().map(|s| s.claim_id).collect();
-        let stopped: Vec<_> =
-            claims.into_iter().filter(|(_, _, id)| !still.contains(id) && !settled.contains(id)).collect();
+        let held = self.leases.ids();
+        let stopped: Vec<_> = claims.into_iter().filter(|(_, _, id)| !held.contains(id)).collect();
         match self.store.release(&stopped).await {
             Ok(_) if stopped.is_empty() => {}
-            Ok(_) => info!("gave back {} unfinished steps", stopped.len()),
+            Ok(_) => {
+                info!("gave back {} unfinished steps", stopped.len());
+                self.wake.others().await;
+            }
             Err(error) => warn!("unfinished steps could not be given back; their leases will expire: {error}"),
         }
+        self.settlements.append(&mut self.set_aside.0);
+        while !self.settlements.is_empty() && self.failures == 0 {
+            self.turn(false).await?;
+        }
+        Ok(())
     }
 
     fn search_from_the_beginning(&mut self) {
@@ -297,18 +326,18 @@ impl Runner {
     }
 
     fn end(&mut self, ended: Ended) {
-        lock(&self.running).remove(&ended.claim_id);
-        if let Some(verdict) = ended.verdict {
-            self.settlements.push(Settlement {
-                task_id: ended.task_id,
-                step_number: ended.step_number,
-                claim_id: ended.claim_id,
-                verdict,
-            });
+        let Ended { claim_id, task_id, step_number, verdict } = ended;
+        match verdict {
+            Some(verdict) => {
+                self.leases.has_ended(claim_id);
+                self.settlements.push(Settlement { task_id, step_number, claim_id, verdict });
+            }
+            None => self.leases.remove(claim_id),
         }
     }
 
     fn answered(&mut self, settlement: Settlement, answer: Answer) {
+        self.leases.remove(settlement.claim_id);
         match answer {
             Answer::Settled => {
                 if let Some(observer) = &self.observer {
@@ -332,8 +361,9 @@ impl Runner {
             step_number: claimed.step_number,
             cancellation: cancellation.clone(),
             ends_at: sent_at + self.settings.lease,
+            runs: true,
         };
-        lock(&self.running).insert(claimed.claim_id, lease);
+        self.leases.insert(claimed.claim_id, lease);
         if let Some(observer) = &self.observer {
             let _ = observer.send(Event::Started(Box::new(claimed.clone())));
         }
@@ -354,9 +384,12 @@ impl Runner {
             let _ = self.ended.0.send(ended(Some(attempt::failure(error))));
             return Ok(());
         };
-        let (store, sender) = (self.store.clone(), self.ended.0.clone());
+        let (store, sender, leases) = (self.store.clone(), self.ended.0.clone(), self.leases.clone());
+        // a handler that does not stop when it is told to is dropped well before its lease ends
+        let margin = self.settings.lease / 12;
         tokio::spawn(async move {
-            let verdict = attempt::run(store, workflow, handler, claimed, cancellation).await;
+            let time_left = || leases.time_left(claim_id).saturating_sub(margin);
+            let verdict = attempt::run(store, workflow, handler, claimed, cancellation, time_left).await;
             let _ = sender.send(ended(verdict));
         });
         Ok(())
@@ -373,11 +406,11 @@ impl Runner {
 
     async fn reap(&mut self) {
         self.last_reap = Instant::now();
-        let reaped = async {
-            let mut connection = self.line.get().await?;
-            Store::reap(&mut connection, REAP_AT_MOST, &mut self.reap_from, Some(self.worker_id)).await
+        let (worker_id, reap_from) = (self.worker_id, &mut self.reap_from);
+        let reap = async |connection: &mut PgConnection| {
+            Store::reap(connection, REAP_AT_MOST, reap_from, Some(worker_id)).await
         };
-        match reaped.await {
+        match self.line.call(batch::patience(self.settings.lease), reap).await {
             Ok((0, 0)) => {}
             Ok((reaped, overdue)) => {
                 info!("reaped {reaped} expired leases and {overdue} passed deadlines");
@@ -392,16 +425,16 @@ impl Runner {
 
     /// A reply was lost: what it leased is ours, and is started now. No exchange is in flight here.
     async fn adopt(&mut self) {
-        let mut known: Vec<Uuid> = lock(&self.running).keys().copied().collect();
-        known.extend(self.settlements.iter().map(|s| s.claim_id));
+        let known = self.leases.ids();
         let sent_at = Instant::now();
-        let adopted = async {
-            let mut connection = self.line.get().await?;
-            Store::adopt(&mut connection, self.worker_id, &known).await
-        };
-        match adopted.await {
+        let (worker_id, lease) = (self.worker_id, self.settings.lease);
+        let adopt = async |connection: &mut PgConnection| Store::adopt(connection, worker_id, &known, lease).await;
+        match self.line.call(batch::patience(lease), adopt).await {
             Ok(orphans) => {
-                self.lost_a_reply = false;
+                self.lost_a_reply = self
+                    .lost_a_reply
+                    .filter(|(lost_at, _)| lost_at.elapsed() < ADOPT_FOR)
+                    .map(|(lost_at, _)| (lost_at, sent_at + ADOPT_INTERVAL));
                 for claimed in orphans {
                     if let Err(error) = self.start(claimed, sent_at).await {
                         warn!("an orphaned lease could not be started: {error}");
@@ -424,55 +457,4 @@ fn backoff(failures: u32) -> Duration {
     let most = Duration::from_millis(50 << failures.min(7)).min(Duration::from_secs(5));
     let random = u32::from_ne_bytes(*Uuid::new_v4().as_bytes().first_chunk().unwrap_or(&[128; 4]));
     most.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
-}
-
-fn lock(running: &Running) -> std::sync::MutexGuard<'_, HashMap<Uuid, Lease>> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Stops beating when it is dropped.
-pub(super) struct Heart(tokio::task::JoinHandle<()>);
-
-impl Drop for Heart {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Beats every third of a lease, and looks six times a lease for handlers that must stop before theirs ends.
-async fn beat_for_ever(store: Store, worker_id: Uuid, running: Running, lease: Duration) {
-    let mut last_beat = Instant::now();
-    loop {
-        tokio::time::sleep(lease / 6).await;
-        if last_beat.elapsed() >= lease / 3 {
-            let claims: Vec<(Uuid, i32, Uuid)> =
-                lock(&running).iter().map(|(id, l)| (l.task_id, l.step_number, *id)).collect();
-            let sent_at = Instant::now();
-            if !claims.is_empty() {
-                match tokio::time::timeout(lease / 3, store.heartbeat(worker_id, &claims, lease)).await {
-                    Ok(Ok(answers)) => {
-                        last_beat = sent_at;
-                        let mut running = lock(&running);
-                        for ((_, _, claim_id), answer) in claims.iter().zip(answers) {
-                            let Some(held) = running.get_mut(claim_id) else { continue };
-                            match answer {
-                                Beat::Renewed => held.ends_at = sent_at + lease,
-                                Beat::Unknown => {}
-                                Beat::LeaseLost | Beat::Cancelled => held.cancellation.cancel(),
-                            }
-                        }
-                    }
-                    Ok(Err(error)) => warn!("the heartbeat failed: {error}"),
-                    Err(_) => warn!("the heartbeat had no answer within {:?}", lease / 3),
-                }
-            }
-        }
-        let now = Instant::now();
-        for held in lock(&running).values() {
-            if held.ends_at.saturating_duration_since(now) <= lease / 6 && !held.cancellation.is_cancelled() {
-                warn!(task.id = %held.task_id, step.number = held.step_number, "its lease could not be renewed: the handler is told to stop");
-                held.cancellation.cancel();
-            }
-        }
-    }
 }

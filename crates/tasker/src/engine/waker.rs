@@ -62,6 +62,17 @@ impl Waker {
         self.here.notified()
     }
 
+    /// Wakes the workers of other processes before this one ends, and one of this process.
+    pub(crate) async fn others(&self) {
+        self.here();
+        if self.store.is_single() {
+            return;
+        }
+        if let Err(error) = self.store.wake().await {
+            debug!("the wake-up was not sent: {error}");
+        }
+    }
+
     /// Wakes a worker of this process at once, and those of others without waiting for it.
     pub(crate) fn wake(&self) {
         self.here();

@@ -44,11 +44,7 @@ impl Worker {
             let left = ends_at.saturating_duration_since(tokio::time::Instant::now());
             runner.wait(turn.next_in.min(left), &never).await;
         }
-        runner.release_all().await;
-        if runner.has_settlements() {
-            runner.turn(false).await?;
-        }
-        Ok(())
+        runner.release_all().await
     }
 }
 

@@ -213,19 +213,25 @@ impl Store {
     }
 
     /// Leases under this worker's id that it does not know of: the reply to the call that made them was lost.
+    /// They run anew from now on.
     pub(crate) async fn adopt(
         connection: &mut PgConnection,
         worker_id: Uuid,
         known: &[Uuid],
+        lease: Duration,
     ) -> Result<Vec<Claimed>, Error> {
-        let rows =
-            sqlx::query("select * from tasker.adopt($1, $2)").bind(worker_id).bind(known).fetch_all(connection).await?;
+        let rows = sqlx::query("select * from tasker.adopt($1, $2, $3)")
+            .bind(worker_id)
+            .bind(known)
+            .bind(interval(lease))
+            .fetch_all(connection)
+            .await?;
         rows.iter().map(claimed).collect()
     }
 
     /// Extends leases. One answer for each claim, in their order.
     pub async fn heartbeat(
-        &self,
+        connection: &mut PgConnection,
         worker_id: Uuid,
         claims: &[(Uuid, i32, Uuid)],
         lease: Duration,
@@ -237,7 +243,7 @@ impl Store {
             .bind(steps)
             .bind(ids)
             .bind(interval(lease))
-            .fetch_one(&self.pool)
+            .fetch_one(connection)
             .await?;
         Ok(answers
             .iter()
@@ -250,8 +256,21 @@ impl Store {
             .collect())
     }
 
-    /// Gives claims back. One answer for each, in their order.
+    /// Gives claims back. One answer for each, in their order. Where some cannot be locked, the others are given back all the
+    /// same, and theirs is [`Released::LeaseLost`]: their lease will expire.
     pub async fn release(&self, claims: &[(Uuid, i32, Uuid)]) -> Result<Vec<Released>, Error> {
+        match self.release_all(claims).await {
+            Err(error) if claims.len() > 1 && error.sqlstate().as_deref() == Some("55P03") => {}
+            answers => return answers,
+        }
+        let mut answers = Vec::with_capacity(claims.len());
+        for claim in claims {
+            answers.extend(self.release_all(&[*claim]).await.unwrap_or_else(|_| vec![Released::LeaseLost]));
+        }
+        Ok(answers)
+    }
+
+    async fn release_all(&self, claims: &[(Uuid, i32, Uuid)]) -> Result<Vec<Released>, Error> {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
@@ -317,16 +336,13 @@ impl Store {
         Ok(())
     }
 
-    /// Results of the named steps of a task, as an object by step number, JSON text: what was too large to travel with the claim.
-    pub async fn results(&self, task_id: Uuid, steps: &[i32]) -> Result<String, Error> {
-        Ok(sqlx::query_scalar(
-            "select coalesce(json_object_agg(step_number, result), '{}')::text from tasker.step_results
-             where task_id = $1 and step_number = any($2)",
-        )
-        .bind(task_id)
-        .bind(steps)
-        .fetch_one(&self.pool)
-        .await?)
+    /// Results of the named steps of a task, by step number, JSON text: what was too large to travel with the claim.
+    pub async fn results(&self, task_id: Uuid, steps: &[i32]) -> Result<Vec<(i32, String)>, Error> {
+        let results = sqlx::query_as(
+            "select step_number, result::text from tasker.step_results
+             where task_id = $1 and step_number = any($2) order by step_number",
+        );
+        Ok(results.bind(task_id).bind(steps).fetch_all(&self.pool).await?)
     }
 }
 

@@ -1,7 +1,10 @@
 //! A worker's own connection: its session keeps its plans warm, and no pool stands between two calls. The embedded database
 //! has one connection only, and shares it call by call.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use sqlx::{ConnectOptions, PgConnection, Postgres, pool::PoolConnection};
 
@@ -15,7 +18,7 @@ pub(crate) struct Line {
 }
 
 /// A connection for one call.
-pub(crate) enum Held<'a> {
+enum Held<'a> {
     Own(&'a mut PgConnection),
     Shared(PoolConnection<Postgres>),
 }
@@ -25,7 +28,28 @@ impl Line {
         Line { store, own: None }
     }
 
-    pub(crate) async fn get(&mut self) -> Result<Held<'_>, Error> {
+    /// Makes one call. A server that says nothing for `patience` is given up, as a network that is gone says nothing; the
+    /// embedded database is never silent, only slow.
+    pub(crate) async fn call<T>(
+        &mut self,
+        patience: Duration,
+        call: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let is_server = self.store.server.is_some();
+        let answer = async { call(&mut *self.get().await?).await };
+        if !is_server {
+            return answer.await;
+        }
+        match tokio::time::timeout(patience, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.broken();
+                Err(Error::no_answer(patience))
+            }
+        }
+    }
+
+    async fn get(&mut self) -> Result<Held<'_>, Error> {
         let Some(options) = &self.store.server else { return Ok(Held::Shared(self.store.pool.acquire().await?)) };
         let own = match self.own.take() {
             Some(own) => own,

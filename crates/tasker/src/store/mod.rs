@@ -23,8 +23,8 @@ pub use exchange::{Answer, Beat, Claimed, Exchanged, Position, Released, Settlem
 pub(crate) use line::Line;
 pub use schema::{MigrationReport, SCHEMA_VERSION};
 pub use steps::{Cause, StepItem};
-pub(crate) use tasks::submit;
 pub use tasks::{ByHand, Submission, Submitted, TaskListItem};
+pub(crate) use tasks::{NewTask, submit};
 pub(crate) use workflows::{LoadedWorkflow, definition, find_workflow, input_schema};
 
 use crate::Error;
@@ -41,6 +41,10 @@ pub struct Store {
 
 /// How long a connection is waited for; the embedded database's only one, which all share, longer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A connection that lay idle for longer is asked before it is used: a round trip, and no error for the caller.
+const IDLE_AND_TRUSTED: Duration = Duration::from_secs(1);
+/// How long it may take to answer.
+const PING: Duration = Duration::from_secs(2);
 
 impl Store {
     /// Opens a pool. `connections`: the greatest number of connections, at least 1.
@@ -58,6 +62,18 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .test_before_acquire(false)
+            .before_acquire(move |connection, known| {
+                Box::pin(async move {
+                    // what lay idle may be dead, or silent for ever (the embedded one never is)
+                    if !single && known.idle_for > IDLE_AND_TRUSTED {
+                        return match tokio::time::timeout(PING, connection.ping()).await {
+                            Ok(answer) => answer.map(|()| true),
+                            Err(silent) => Err(sqlx::Error::Io(silent.into())),
+                        };
+                    }
+                    Ok(true)
+                })
+            })
             .acquire_timeout(if single { PATIENCE * 20 } else { PATIENCE })
             .idle_timeout(None)
             .max_lifetime(None)

@@ -54,6 +54,7 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/release_steps.sql"),
     include_str!("../../sql/functions/fail_overdue.sql"),
     include_str!("../../sql/functions/reap.sql"),
+    include_str!("../../sql/functions/hold_unique_key.sql"),
     include_str!("../../sql/functions/revive_task.sql"),
     include_str!("../../sql/functions/cancel_unfinished.sql"),
     include_str!("../../sql/functions/cancel_task.sql"),

@@ -73,25 +73,37 @@ pub struct TaskListItem {
     pub summary: Option<String>,
 }
 
-/// Submits many tasks in the caller's transaction, each of a known version with its context (JSON text).
-pub(crate) async fn submit(
-    connection: &mut PgConnection,
-    tasks: &[(i32, String, Submission)],
-) -> Result<Vec<Submitted>, Error> {
-    let column = |f: &dyn Fn(&Submission) -> Option<String>| tasks.iter().map(|t| f(&t.2)).collect::<Vec<_>>();
-    let instants = |f: &dyn Fn(&Submission) -> Option<DateTime<Utc>>| tasks.iter().map(|t| f(&t.2)).collect::<Vec<_>>();
+/// A task to be submitted.
+pub(crate) struct NewTask {
+    /// The workflow's version.
+    pub named_task_id: i32,
+    /// The input with its defaults, JSON text.
+    pub context: String,
+    /// What the caller asked for, JSON text: the body under an idempotency key.
+    pub asked: String,
+    /// What else was said.
+    pub submission: Submission,
+}
+
+/// Submits many tasks in the caller's transaction.
+pub(crate) async fn submit(connection: &mut PgConnection, tasks: &[NewTask]) -> Result<Vec<Submitted>, Error> {
+    let column = |f: &dyn Fn(&Submission) -> Option<String>| tasks.iter().map(|t| f(&t.submission)).collect::<Vec<_>>();
+    let instants =
+        |f: &dyn Fn(&Submission) -> Option<DateTime<Utc>>| tasks.iter().map(|t| f(&t.submission)).collect::<Vec<_>>();
+    let asked = |t: &NewTask| t.submission.idempotency_key.is_some().then(|| t.asked.clone());
     let rows = sqlx::query(
-        "select task_id, existing from tasker.submit_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9) order by ord",
+        "select task_id, existing from tasker.submit_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) order by ord",
     )
-    .bind(tasks.iter().map(|t| t.0).collect::<Vec<_>>())
-    .bind(tasks.iter().map(|t| t.1.as_str()).collect::<Vec<_>>())
+    .bind(tasks.iter().map(|t| t.named_task_id).collect::<Vec<_>>())
+    .bind(tasks.iter().map(|t| t.context.as_str()).collect::<Vec<_>>())
     .bind(column(&|s| s.idempotency_key.clone()))
     .bind(column(&|s| s.unique_while_live.clone()))
     .bind(instants(&|s| s.run_at))
-    .bind(tasks.iter().map(|t| t.2.priority.map(lane)).collect::<Vec<_>>())
+    .bind(tasks.iter().map(|t| t.submission.priority.map(lane)).collect::<Vec<_>>())
     .bind(instants(&|s| s.deadline))
     .bind(column(&|s| s.tags.as_ref().map(|t| t.to_string())))
     .bind(column(&|s| s.summary.clone()))
+    .bind(tasks.iter().map(asked).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
     rows.iter()

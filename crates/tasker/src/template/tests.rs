@@ -1,3 +1,5 @@
+//! Templates: what they may say, and what is refused before anything runs.
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{

@@ -5,11 +5,17 @@ mod by_hand;
 mod claims;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod engine_attempts;
+mod engine_leases;
+mod engine_results;
 mod engine_workflows;
 mod explain;
 mod grid;
+mod interleavings;
 mod readiness;
+mod schema;
 mod seed_defects;
 mod submissions;
 mod support;
+mod tidy;
 mod truth_table;

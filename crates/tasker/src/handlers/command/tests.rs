@@ -1,3 +1,5 @@
+//! Programs as steps: what they are given, what they answer, and that all of them dies with its attempt.
+
 use std::{fs, os::unix::fs::PermissionsExt, process};
 
 use serde_json::json;

@@ -35,6 +35,17 @@ impl Deref for TestDatabase {
 }
 
 impl TestDatabase {
+    /// A worker's heartbeat.
+    pub async fn heartbeat(
+        &self,
+        worker_id: uuid::Uuid,
+        claims: &[(uuid::Uuid, i32, uuid::Uuid)],
+        lease: std::time::Duration,
+    ) -> Result<Vec<tasker::store::Beat>, tasker::Error> {
+        let mut connection = self.pool().acquire().await?;
+        tasker::store::Store::heartbeat(&mut connection, worker_id, claims, lease).await
+    }
+
     pub(super) fn new(store: Store, server: Option<PgConnectOptions>) -> TestDatabase {
         TestDatabase { store, server }
     }
@@ -81,6 +92,12 @@ impl TestDatabase {
         self.server.as_ref().expect("the embedded database has one session only").connect().await.unwrap()
     }
 
+    /// A pool of its own over the same database, as another process has one.
+    pub async fn another_store(&self) -> Store {
+        let options = self.server.clone().expect("the embedded database has one session only");
+        Store::connect(options, 2, false).await.unwrap()
+    }
+
     /// Runs statements as they are.
     pub async fn run(&self, sql: &str) {
         let sql = sqlx::AssertSqlSafe(sql.to_owned());
@@ -105,7 +122,8 @@ impl TestDatabase {
         query.fetch_all(self.pool()).await.unwrap_or_else(|error| panic!("{error}\n{sql}"))
     }
 
-    pub(super) async fn hold_the_clock(&self) {
+    /// Makes the clock stand still from now on, at its beginning.
+    pub async fn hold_the_clock(&self) {
         self.run(HELD_CLOCK).await;
     }
 

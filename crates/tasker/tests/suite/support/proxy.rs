@@ -18,7 +18,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::TestDatabase;
+use super::{TestDatabase, soon};
 
 /// What becomes of a worker's exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ type Fates = Box<dyn FnMut(usize) -> Fate + Send>;
 struct Shared {
     upstream: PgConnectOptions,
     fates: Mutex<Fates>,
-    exchanges: AtomicUsize,
+    exchanges: watch::Sender<usize>,
     requests: AtomicUsize,
     /// Connections are cut or go silent when this changes.
     road: watch::Sender<Road>,
@@ -68,7 +68,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             upstream: db.options().clone(),
             fates: Mutex::new(Box::new(|_| Fate::Arrives)),
-            exchanges: AtomicUsize::new(0),
+            exchanges: watch::Sender::new(0),
             requests: AtomicUsize::new(0),
             road: watch::Sender::new(Road::Open),
         });
@@ -97,7 +97,14 @@ impl Proxy {
 
     /// How many exchanges were sent so far.
     pub fn exchanges(&self) -> usize {
-        self.shared.exchanges.load(Ordering::SeqCst)
+        *self.shared.exchanges.borrow()
+    }
+
+    /// Until so many more exchanges were sent; a worker that sends one has had its answer to those before.
+    pub async fn more_exchanges(&self, count: usize) {
+        let mut exchanges = self.shared.exchanges.subscribe();
+        let enough = self.exchanges() + count;
+        soon("exchanges", exchanges.wait_for(|exchanges| *exchanges >= enough)).await.unwrap();
     }
 
     /// How many requests of any kind were sent so far.
@@ -177,8 +184,9 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
                     if !ends_an_exchange {
                         continue;
                     }
-                    let number = shared.exchanges.fetch_add(1, Ordering::SeqCst);
+                    let number = *shared.exchanges.borrow();
                     let fate = (shared.fates.lock().unwrap())(number);
+                    shared.exchanges.send_replace(number + 1);
                     match fate {
                         Fate::Arrives => {}
                         Fate::IsLost => return,

@@ -16,17 +16,28 @@ use super::{TestDatabase, invariants};
 /// Runs a test on a database of its own whose clock stands still. Whatever the test does, panic or not, the database is
 /// asked afterwards whether everything in it holds, and dropped.
 pub fn with_database(test: impl AsyncFnOnce(&TestDatabase)) {
-    run(true, test);
+    run(Made::Template { held: true }, test);
 }
 
 /// The same with the real clock and the functions as they are shipped: for plans, and for real workers.
 pub fn with_real_clock(test: impl AsyncFnOnce(&TestDatabase)) {
-    run(false, test);
+    run(Made::Template { held: false }, test);
 }
 
-fn run(held: bool, test: impl AsyncFnOnce(&TestDatabase)) {
+/// The same on a database without the schema, which the test has to bring about; `how` are further words of `create database`.
+pub fn with_empty_database(how: &str, test: impl AsyncFnOnce(&TestDatabase)) {
+    run(Made::Empty(how), test);
+}
+
+/// How a database is made.
+enum Made<'a> {
+    Template { held: bool },
+    Empty(&'a str),
+}
+
+fn run(made: Made, test: impl AsyncFnOnce(&TestDatabase)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (name, db) = runtime.block_on(create(held));
+    let (name, db) = runtime.block_on(create(made));
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(test(&db))));
     let violations = runtime.block_on(async {
         // the pool's connections may be in the middle of something
@@ -49,8 +60,6 @@ fn run(held: bool, test: impl AsyncFnOnce(&TestDatabase)) {
     }
 }
 
-const OTHERS_GO_AWAY: &str = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
-
 /// The server that `scripts/test` names.
 fn server() -> PgConnectOptions {
     let url = env::var("TASKER_TEST_DATABASE_URL")
@@ -58,16 +67,21 @@ fn server() -> PgConnectOptions {
     url.parse().expect("TASKER_TEST_DATABASE_URL is no URL of a PostgreSQL server")
 }
 
-async fn create(held: bool) -> (String, TestDatabase) {
+async fn create(made: Made<'_>) -> (String, TestDatabase) {
     let mut admin = server().connect().await.expect("the server of TASKER_TEST_DATABASE_URL does not answer");
-    let template = template(&mut admin).await;
     let name = format!("tasker_test_{}_{}", seconds(), &uuid::Uuid::new_v4().simple().to_string()[..12]);
-    execute(&mut admin, format!("create database {name} template {template}")).await;
+    let how = match made {
+        Made::Template { .. } => format!("template {}", template(&mut admin).await),
+        Made::Empty(how) => format!("template template0 {how}"),
+    };
+    execute(&mut admin, format!("create database {name} {how}")).await;
+    // whoever forgets the schema before a name finds nothing
+    execute(&mut admin, format!("alter database {name} set search_path = ''")).await;
     admin.close().await.unwrap();
     let options = server().database(&name);
     let store = Store::connect(options.clone(), 4, false).await.unwrap();
     let db = TestDatabase::new(store, Some(options));
-    if held {
+    if let Made::Template { held: true } = made {
         db.hold_the_clock().await;
     }
     (name, db)

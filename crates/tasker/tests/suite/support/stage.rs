@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use chrono::Utc;
 use serde_json::{Value, value::RawValue};
 use tasker::{
     Attempt, Error, Handler, Outcome, Settings, StepError, Tasker,
@@ -14,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::TestDatabase;
+use super::{Moment, TestDatabase};
 
 /// What every wait ends with, sooner or later.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -122,6 +123,18 @@ pub struct Actor {
     /// What the handler was given.
     pub attempt: Attempt,
     answer: oneshot::Sender<Result<Outcome, StepError>>,
+    exit: oneshot::Receiver<Moment>,
+}
+
+/// Tells when the handler's future ends, or is dropped.
+struct Exit(Option<oneshot::Sender<Moment>>);
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        if let Some(exit) = self.0.take() {
+            let _ = exit.send(Utc::now());
+        }
+    }
 }
 
 impl Stage {
@@ -130,8 +143,11 @@ impl Stage {
         let (enter, entrances) = mpsc::unbounded_channel();
         let handler = does(move |attempt| {
             let (answer, answered) = oneshot::channel();
-            let _ = enter.send(Actor { attempt, answer });
+            let (exits, exit) = oneshot::channel();
+            let exits = Exit(Some(exits));
+            let _ = enter.send(Actor { attempt, answer, exit });
             async move {
+                let _exits = exits;
                 match answered.await {
                     Ok(answer) => answer,
                     Err(_) => std::future::pending().await,
@@ -175,9 +191,9 @@ impl Actor {
         soon("the token of an attempt", self.attempt.cancellation.cancelled()).await;
     }
 
-    /// Until its future is dropped.
-    pub async fn is_dropped(mut self) {
-        soon("the end of a handler's future", self.answer.closed()).await;
+    /// Until its future is dropped. Gives when that was.
+    pub async fn is_dropped(self) -> Moment {
+        soon("the end of a handler's future", self.exit).await.unwrap()
     }
 }
 

@@ -156,6 +156,31 @@ impl Worker {
         self.exchange(&mut connection, &[], &self.serves(), capacity, None).await.unwrap().claimed
     }
 
+    /// Claims again and again up to `calls` times, each search going on where the last one stopped, as a busy worker does.
+    /// Gives how many steps it has got.
+    pub async fn walk(&self, db: &TestDatabase, calls: usize) -> usize {
+        let pairs: Vec<i32> = self.serves().into_iter().flat_map(|handler| [handler; 3]).collect();
+        let lanes: Vec<i16> = [0, 1, 2].repeat(pairs.len() / 3);
+        let mut positions = vec![Moment::UNIX_EPOCH; pairs.len()];
+        let mut keys = vec![String::new(); pairs.len()];
+        let mut claimed = 0;
+        for _ in 0..calls {
+            let row = sqlx::query("select * from tasker.claim(by_worker => $1, handlers => $2, lanes => $3, positions => $4, keys => $5, wanted => 20, lease => interval '30 seconds')")
+                .bind(self.id)
+                .bind(&pairs)
+                .bind(&lanes)
+                .bind(&positions)
+                .bind(&keys)
+                .fetch_one(db.pool())
+                .await
+                .unwrap();
+            claimed += row.get::<Option<Vec<i32>>, _>("l_steps").unwrap_or_default().len();
+            positions = row.get("next_positions");
+            keys = row.get("next_keys");
+        }
+        claimed
+    }
+
     /// Hands in, and receives nothing.
     pub async fn settle(&self, db: &TestDatabase, ended: &[(Claim, Outcome)]) -> Vec<String> {
         let mut connection = db.pool().acquire().await.unwrap();

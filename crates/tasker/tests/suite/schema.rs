@@ -1,0 +1,234 @@
+//! The schema as a thing of its own: it describes itself, is brought about safely, and does not tear away what stands on it.
+
+use sqlx::Connection;
+use tasker::{
+    Error,
+    store::{MigrationReport, SCHEMA_VERSION, Store},
+};
+
+use crate::support::{Play, TestDatabase, with_database, with_empty_database};
+
+#[test]
+fn everything_has_a_comment() {
+    with_database(async |db| {
+        let silent: Vec<String> = db
+            .column(
+                "select c.oid::regclass::text from pg_class c
+                 where c.relnamespace = 'tasker'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'S') and obj_description(c.oid, 'pg_class') is null
+                   and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'i') -- a column's own sequence
+                 union all
+                 select format('%s.%s', c.oid::regclass, a.attname) from pg_attribute a join pg_class c on c.oid = a.attrelid
+                 where c.relnamespace = 'tasker'::regnamespace and c.relkind in ('r', 'p', 'v', 'm') and a.attnum > 0 and not a.attisdropped
+                   and col_description(c.oid, a.attnum) is null
+                 union all
+                 select p.oid::regprocedure::text from pg_proc p
+                 where p.pronamespace = 'tasker'::regnamespace and obj_description(p.oid, 'pg_proc') is null and p.proname not in ('now', 'clock')
+                 order by 1",
+            )
+            .await;
+        assert_eq!(silent, [""; 0], "these have no comment");
+        let said: i64 = db.value("select count(*) from pg_attribute a where a.attrelid = 'tasker.step_readiness_statuses'::regclass and col_description(a.attrelid, a.attnum) like '_%.'").await;
+        assert!(said >= 20, "comments are sentences");
+    });
+}
+
+#[test]
+fn nobody_but_its_owner_may_call_a_function_until_he_is_allowed_to() {
+    with_database(async |db| {
+        // those that hold the clock are the tests' own
+        let open: Vec<String> = db
+            .column(
+                "select p.oid::regprocedure::text from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+                 where p.pronamespace = 'tasker'::regnamespace and a.grantee = 0",
+            )
+            .await;
+        assert_eq!(open, [""; 0]);
+    });
+}
+
+#[test]
+fn foreign_keys_are_among_definitions_only() {
+    with_database(async |db| {
+        let hot: Vec<String> = db
+            .column(
+                "select conrelid::regclass::text from pg_constraint where contype = 'f' and connamespace = 'tasker'::regnamespace
+                   and conrelid::regclass::text !~ '(named_|task_namespaces|handlers)'",
+            )
+            .await;
+        assert_eq!(hot, [""; 0]);
+    });
+}
+
+#[test]
+fn what_is_updated_is_in_no_index_but_a_leases_expiry() {
+    with_database(async |db| {
+        // what the verbs update, table by table; queues and histories are inserted and deleted only
+        let updated = [
+            ("tasks", "state, open_leaves, paused, finished_at, deadline"),
+            ("leases", "lease_expires_at"),
+            ("join_counts", "satisfied"),
+            ("workers", "last_seen_at, handler_ids"),
+        ];
+        for (table, columns) in updated {
+            let indexed: Vec<String> = db
+                .column(&format!(
+                    "select a.attname::text from pg_index i join pg_attribute a on a.attrelid = i.indrelid
+                     where i.indrelid = 'tasker.{table}'::regclass and a.attname = any(string_to_array('{columns}', ', '))
+                       and (a.attnum = any(i.indkey) or pg_get_expr(i.indpred, i.indrelid) ~ ('\\m' || a.attname || '\\M'))"
+                ))
+                .await;
+            let allowed: &[&str] = if table == "leases" { &["lease_expires_at"] } else { &[] };
+            assert_eq!(indexed, allowed, "{table}");
+        }
+    });
+}
+
+#[test]
+fn migrating_twice_changes_nothing() {
+    with_empty_database("", async |db| {
+        assert_eq!(db.schema_version().await.unwrap(), 0);
+        assert!(matches!(db.require_schema().await, Err(Error::SchemaTooOld { found: 0, needed: SCHEMA_VERSION })));
+        let first = db.migrate().await.unwrap();
+        assert_eq!((first.migrations.len() as i32, first.replaced), (SCHEMA_VERSION, true));
+        let before = catalogue(db).await;
+        assert_eq!(db.migrate().await.unwrap(), MigrationReport::default());
+        assert_eq!(catalogue(db).await, before);
+        db.require_schema().await.unwrap();
+    });
+}
+
+/// Everything that the schema is, with the ids of its objects: what was made anew is something else.
+async fn catalogue(db: &TestDatabase) -> Vec<String> {
+    db.column(
+        "select format('%s %s %s', c.oid, c.relname, c.relkind) from pg_class c where c.relnamespace = 'tasker'::regnamespace
+         union all select format('%s %s', p.oid, pg_get_functiondef(p.oid)) from pg_proc p where p.pronamespace = 'tasker'::regnamespace
+         union all select format('%s %s', c.oid, pg_get_viewdef(c.oid)) from pg_class c where c.relnamespace = 'tasker'::regnamespace and c.relkind = 'v'
+         union all select format('%s %s %s', a.attrelid::regclass, a.attname, a.atttypid::regtype) from pg_attribute a join pg_class c on c.oid = a.attrelid
+           where c.relnamespace = 'tasker'::regnamespace
+         order by 1",
+    )
+    .await
+}
+
+#[test]
+fn replacing_the_functions_gives_the_catalogue_of_a_fresh_database() {
+    with_empty_database("", async |db| {
+        db.migrate().await.unwrap();
+        let without_ids = |lines: Vec<String>| {
+            lines.into_iter().map(|line| line.trim_start_matches(char::is_numeric).to_string()).collect::<Vec<_>>()
+        };
+        let mut fresh = without_ids(catalogue(db).await);
+        db.run("create function tasker.of_an_older_version() returns int language sql return 1; update tasker.schema_objects set content_hash = 'of an older version'").await;
+        let report = db.migrate().await.unwrap();
+        assert_eq!((report.migrations.len(), report.replaced), (0, true));
+        let mut replaced = without_ids(catalogue(db).await);
+        fresh.sort();
+        replaced.sort();
+        assert_eq!(replaced, fresh);
+    });
+}
+
+#[test]
+fn two_that_migrate_at_once_wait_for_each_other() {
+    with_empty_database("", async |db| {
+        let stores: Vec<Store> = vec![db.another_store().await, db.another_store().await, db.another_store().await];
+        let running: Vec<_> =
+            stores.into_iter().map(|store| tokio::spawn(async move { store.migrate().await })).collect();
+        let mut reports = Vec::new();
+        for one in running {
+            reports.push(one.await.unwrap().unwrap());
+        }
+        assert_eq!(reports.iter().map(|report| report.migrations.len()).sum::<usize>() as i32, SCHEMA_VERSION);
+        assert_eq!(reports.iter().filter(|report| report.replaced).count(), 1);
+    });
+}
+
+#[test]
+fn a_migration_that_was_killed_is_taken_up_by_the_next() {
+    with_empty_database("", async |db| {
+        // somebody holds what the migration waits for, and the migration's session is killed meanwhile
+        let mut holder = db.session().await;
+        let mut tx = holder.begin().await.unwrap();
+        sqlx::query("select pg_advisory_xact_lock(7460)").execute(&mut *tx).await.unwrap();
+        let store = db.another_store().await;
+        let running = tokio::spawn(async move { store.migrate().await });
+        loop {
+            let killed: i64 = db.value("select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and wait_event = 'advisory'").await;
+            if killed > 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(running.await.unwrap().is_err());
+        tx.rollback().await.unwrap();
+        db.migrate().await.unwrap();
+        db.require_schema().await.unwrap();
+    });
+}
+
+#[test]
+fn a_users_own_view_stops_the_migration_which_says_its_name() {
+    with_database(async |db| {
+        let play = Play::through(db, "a > b", "a:complete").await;
+        db.run(
+            "create view public.my_dashboard as select count(*) from tasker.step_readiness_statuses;
+             update tasker.schema_objects set content_hash = 'of an older version'",
+        )
+        .await;
+        let error = db.migrate().await.unwrap_err();
+        assert!(matches!(&error, Error::SchemaInUse { detail } if detail.contains("my_dashboard")), "{error}");
+        assert_eq!(db.value::<i64>("select count from public.my_dashboard").await, 2, "and it still works");
+        assert_eq!(play.picture().await.lines().count(), 3);
+        db.run("drop view public.my_dashboard").await;
+        assert!(db.migrate().await.unwrap().replaced);
+    });
+}
+
+#[test]
+fn a_newer_schema_is_left_alone() {
+    with_database(async |db| {
+        db.run("insert into tasker.schema_migrations values (99, 'of the future', now())").await;
+        let newer = |error: &Error| matches!(error, Error::SchemaTooNew { found: 99, known: SCHEMA_VERSION });
+        assert!(newer(&db.migrate().await.unwrap_err()) && newer(&db.require_schema().await.unwrap_err()));
+    });
+}
+
+#[test]
+fn a_session_that_finds_our_names_without_their_schema_reads_them_too() {
+    with_database(async |db| {
+        // a database user called like the schema has it in its search path, and types go by other names then
+        db.run("do $$ begin execute format('alter database %I set search_path = tasker, public', current_database()); end $$").await;
+        let store = db.another_store().await;
+        let mut play = Play::of(db, "a").await;
+        play.live("submit").await;
+        let step = tasker::readiness::StepReadinessStatus::find(&store, play.step("a")).await.unwrap().unwrap();
+        assert_eq!(step.current_state, tasker::readiness::StepState::Pending);
+        let state = store.pause_task(play.task(), Default::default()).await.unwrap();
+        assert_eq!(state, tasker::readiness::TaskState::Pending);
+    });
+}
+
+#[test]
+fn keys_are_walked_alike_whatever_the_databases_collation() {
+    with_empty_database("locale_provider icu icu_locale 'en-US' locale 'C'", async |db| {
+        db.migrate().await.unwrap();
+        db.hold_the_clock().await;
+        let mut play = Play::of(db, "a[concurrency=1 key=k]").await;
+        // in this collation "B" stands after "a" and not before it; more keys than one call walks
+        db.run(&format!(
+            "select tasker.submit_task('test', '{}', jsonb_build_object('k', chr(65 + n % 26 + 32 * (n / 26 % 2)) || n)) from generate_series(1, 300) n",
+            play.definition.name
+        ))
+        .await;
+        let mut claimed = 0;
+        for call in 0.. {
+            let claims = play.worker.walk(db, 40).await;
+            claimed += claims;
+            if claimed == 300 {
+                break;
+            }
+            assert!(call < 40, "{claimed} of 300 keys were reached");
+        }
+        play.live("+1h reap").await;
+    });
+}

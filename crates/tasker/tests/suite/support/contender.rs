@@ -1,0 +1,151 @@
+//! Two sessions that meet at a place that the test chooses: one stops inside its transaction, the other runs into it.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::{Claim, Outcome, TestDatabase, Worker, code};
+
+/// What a statement gave: its only value as text, or a refusal's code. Any other error is the test's failure, and a
+/// deadlock or a lost update would be one.
+pub type Said = Result<Option<String>, String>;
+
+/// A session of one of two.
+pub struct Contender {
+    connection: PgConnection,
+    pid: i32,
+}
+
+/// A statement that has been sent and not answered yet.
+pub struct Pending {
+    running: JoinHandle<(Contender, Said)>,
+    pid: i32,
+}
+
+impl Contender {
+    /// A session of its own.
+    pub async fn new(db: &TestDatabase) -> Contender {
+        let mut connection = db.session().await;
+        let pid = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
+        Contender { connection, pid }
+    }
+
+    /// Begins a transaction and runs a statement in it.
+    pub async fn begin(&mut self, sql: &str) -> Said {
+        sqlx::raw_sql("begin").execute(&mut self.connection).await.unwrap();
+        self.run(sql).await
+    }
+
+    /// Runs a statement.
+    pub async fn run(&mut self, sql: &str) -> Said {
+        match sqlx::query_scalar(AssertSqlSafe(sql.to_string())).fetch_one(&mut self.connection).await {
+            Ok(value) => Ok(value),
+            Err(error) => Err(code(error.into())),
+        }
+    }
+
+    /// Ends the transaction: `commit` or `rollback`.
+    pub async fn end(&mut self, how: &str) {
+        sqlx::raw_sql(AssertSqlSafe(how.to_string())).execute(&mut self.connection).await.unwrap();
+    }
+
+    /// Sends a statement without waiting for its answer.
+    pub fn start(mut self, sql: &str) -> Pending {
+        let (pid, sql) = (self.pid, sql.to_string());
+        let running = tokio::spawn(async move {
+            let said = self.run(&sql).await;
+            (self, said)
+        });
+        Pending { running, pid }
+    }
+
+    /// Ends the session.
+    pub async fn close(self) {
+        self.connection.close().await.unwrap();
+    }
+}
+
+impl Pending {
+    /// Waits until it stands still behind somebody's lock. `false`: it was answered without any wait.
+    pub async fn is_blocked(&self, db: &TestDatabase) -> bool {
+        let blocked = format!("select cardinality(pg_blocking_pids({})) > 0", self.pid);
+        loop {
+            if self.running.is_finished() {
+                return false;
+            }
+            if db.value::<bool>(&blocked).await {
+                return true;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Its answer.
+    pub async fn answer(self) -> (Contender, Said) {
+        self.running.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+}
+
+/// The first stops before the end of its transaction, the second runs into it; then the first ends as told. Gives both
+/// answers, and whether the second had to wait.
+pub async fn meet(db: &TestDatabase, first: &str, end: &str, second: &str) -> (Said, Said, bool) {
+    let (mut one, other) = (Contender::new(db).await, Contender::new(db).await);
+    let said = one.begin(first).await;
+    let pending = other.start(second);
+    let waited = pending.is_blocked(db).await;
+    // a refusal has ended the transaction already
+    one.end(if said.is_err() { "rollback" } else { end }).await;
+    let (other, answer) = pending.answer().await;
+    one.close().await;
+    other.close().await;
+    (said, answer, waited)
+}
+
+/// A worker's call to settle one claim, as a statement; it gives the answer.
+pub fn settle(worker: &Worker, claim: &Claim, outcome: &Outcome) -> String {
+    let (word, payload, retryable) = match outcome {
+        Outcome::Complete(result) => ("complete", format!("'{result}'"), "null"),
+        Outcome::Skip => ("skip", "'null'".into(), "null"),
+        Outcome::Wait(_) => ("wait", "null".into(), "null"),
+        Outcome::Fail { retryable, .. } => {
+            ("fail", "'it does not work'".into(), if *retryable == Some(false) { "false" } else { "null" })
+        }
+    };
+    let at = if let Outcome::Wait(at) = outcome { format!("'{}'", at.to_rfc3339()) } else { "null".into() };
+    format!(
+        "select answers[1] from tasker.exchange(by_worker => '{}', s_tasks => array['{}']::uuid[], s_steps => array[{}], s_claims => array['{}']::uuid[],
+           outcomes => array['{word}'], payloads => array[{payload}]::text[], error_kinds => array[null]::text[], retryables => array[{retryable}]::boolean[],
+           delays => array[null]::float8[], instants => array[{at}]::timestamptz[], handlers => '{{}}', lanes => '{{}}', positions => '{{}}', keys => '{{}}',
+           capacity => 0, lease => interval '30 s') where answers is not null",
+        worker.id, claim.task_id, claim.step_number, claim.claim_id
+    )
+}
+
+/// A worker's call for up to so many steps of one handler, as a statement; it gives how many there were.
+pub fn claim(worker: Uuid, handler: i32, wanted: i32) -> String {
+    format!(
+        "select count(claim_id)::text from tasker.exchange(by_worker => '{worker}', s_tasks => '{{}}', s_steps => '{{}}', s_claims => '{{}}',
+           outcomes => '{{}}', payloads => '{{}}', error_kinds => '{{}}', retryables => '{{}}', delays => '{{}}', instants => '{{}}',
+           handlers => array[{handler}, {handler}, {handler}], lanes => '{{0,1,2}}', positions => array_fill('-infinity'::timestamptz, array[3]),
+           keys => array['', '', ''], capacity => {wanted}, lease => interval '30 s')"
+    )
+}
+
+/// A heartbeat for one claim; it gives the answer.
+pub fn beat(worker: Uuid, claim: &Claim) -> String {
+    format!(
+        "select (tasker.heartbeat('{worker}', array['{}']::uuid[], array[{}], array['{}']::uuid[], interval '30 s'))[1]",
+        claim.task_id, claim.step_number, claim.claim_id
+    )
+}
+
+/// A release of one claim; it gives the answer.
+pub fn release(claim: &Claim) -> String {
+    format!(
+        "select (tasker.release_steps(array['{}']::uuid[], array[{}], array['{}']::uuid[]))[1]",
+        claim.task_id, claim.step_number, claim.claim_id
+    )
+}
+
+/// Reaping; it gives how many leases and deadlines were acted on.
+pub const REAP: &str = "select r.reaped || ' ' || r.overdue from tasker.reap(100, '-infinity') r";
