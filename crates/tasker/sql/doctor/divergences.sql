@@ -7,5 +7,6 @@ from (
   union select r.task_id from tasker.ready_steps r
   union select l.task_id from tasker.leases l
 ) k
-cross join lateral (select * from tasker.step_readiness_divergences d where d.task_id = k.task_id) d
+-- offset 0: one task after the other, and not all of history beside them
+cross join lateral (select * from tasker.step_readiness_divergences d where d.task_id = k.task_id offset 0) d
 order by d.task_id, d.workflow_step_id

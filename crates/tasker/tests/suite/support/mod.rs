@@ -12,7 +12,6 @@ mod sketch;
 mod stage;
 mod worker;
 
-pub use contender::Said;
 pub use database::{Moment, TestDatabase};
 pub use play::{Play, code};
 pub use proxy::{Fate, Proxy};

@@ -84,6 +84,17 @@ impl<'a> Play<'a> {
         place.unwrap_or_else(|| panic!("the workflow has no step `{name}`")) as i32
     }
 
+    /// Submits a task by the real clock.
+    pub async fn submit_only(&mut self) {
+        let task = sqlx::query_scalar("select tasker.submit_task($1, $2)")
+            .bind(&self.definition.namespace)
+            .bind(&self.definition.name)
+            .fetch_one(self.db.pool())
+            .await
+            .unwrap();
+        self.tasks.push(task);
+    }
+
     /// Lives through a history.
     pub async fn live(&mut self, history: &str) {
         for word in history.split_whitespace() {
@@ -95,6 +106,13 @@ impl<'a> Play<'a> {
                 "`{word}` of `{history}` went otherwise\n{}",
                 self.picture().await
             );
+            let differs: Vec<String> =
+                sqlx::query_scalar("select d::text from tasker.step_readiness_divergences d where d.task_id = any($1)")
+                    .bind(&self.tasks)
+                    .fetch_all(self.db.pool())
+                    .await
+                    .unwrap();
+            assert!(differs.is_empty(), "after `{word}` of `{history}`: {differs:?}\n{}", self.picture().await);
         }
     }
 
