@@ -62,19 +62,19 @@ pub(super) struct Call<'a> {
 }
 
 /// Exchanges; a batch that the database refuses, or does not lock in time, is sent again in halves. A settlement that is
-/// refused when it is sent alone becomes a failed attempt. What is left in `settlements` afterwards is not settled: on trouble
-/// all that may be sent again, else what was not locked in time.
+/// refused when it is sent alone becomes a failed attempt. What has an answer moves from `settlements` to `answered`, whether
+/// there is trouble or not; what is left may be sent again on trouble, else it was not locked in time.
 pub(super) async fn exchange(
     call: &mut Call<'_>,
     settlements: &mut Vec<Settlement>,
-) -> Result<(Exchanged, Vec<(Settlement, Answer)>), Trouble> {
+    answered: &mut Vec<(Settlement, Answer)>,
+) -> Result<Exchanged, Trouble> {
     match send(call, settlements, call.capacity).await {
         Ok(reply) => {
-            let answered = settlements.drain(..).zip(reply.answers.clone()).collect();
-            Ok((reply, answered))
+            answered.extend(settlements.drain(..).zip(reply.answers.iter().copied()));
+            Ok(reply)
         }
         Err(error) if !settlements.is_empty() && (is_refused(&error) || is_not_locked(&error)) => {
-            let mut answered = Vec::new();
             // halves on a stack, the first half on top; they ask for no work
             let mut halves = vec![std::mem::take(settlements)];
             while let Some(mut half) = halves.pop() {
@@ -101,7 +101,7 @@ pub(super) async fn exchange(
                     }
                 }
             }
-            Ok((Exchanged { left_over: true, ..Exchanged::default() }, answered))
+            Ok(Exchanged { left_over: true, ..Exchanged::default() })
         }
         Err(error) => Err(trouble(error)),
     }

@@ -27,7 +27,7 @@ use crate::store::{Claimed, Verdict};
 pub struct Settings {
     /// How many attempts may run at once; default 100.
     pub concurrency: usize,
-    /// How long a claim is held without a heartbeat; default 30 s, at least 1 s. Workers beat every third of it.
+    /// How long a claim is held without a heartbeat; default 30 s; less than 1 s counts as that. Workers beat every third of it.
     pub lease: Duration,
     /// How long an idle worker waits before it asks again, where no wake-up reaches it; default 1 s.
     pub poll_interval: Duration,

@@ -30,6 +30,8 @@ const FULL_SEARCH_INTERVAL: Duration = Duration::from_secs(10);
 /// A call that settles does not search again so soon after a search that found everything, unless a wake-up came: its
 /// children come without one.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(10);
+/// A shorter lease could not be kept.
+const LEAST_LEASE: Duration = Duration::from_secs(1);
 /// How often expired leases and passed deadlines are looked for.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// How many of each are acted on in one call.
@@ -90,12 +92,13 @@ impl Runner {
     pub(super) async fn begin(
         store: Store,
         handlers: BTreeMap<String, Arc<dyn Handler>>,
-        settings: Settings,
+        mut settings: Settings,
         wake: Waker,
         only_task: Option<Uuid>,
         observer: Option<Observer>,
         stop: &CancellationToken,
     ) -> Result<Option<Runner>, Error> {
+        settings.lease = settings.lease.max(LEAST_LEASE);
         let worker_id = Uuid::new_v4();
         let names: Vec<String> = handlers.keys().cloned().collect();
         let mut failures = 0;
@@ -200,9 +203,17 @@ impl Runner {
         if reaps_in_the_call {
             self.last_reap = sent_at;
         }
-        let exchanged = batch::exchange(&mut call, &mut batch).await;
-        let (reply, answered) = match exchanged {
-            Ok(exchanged) => exchanged,
+        let mut answered = Vec::new();
+        let exchanged = batch::exchange(&mut call, &mut batch, &mut answered).await;
+        let settled = !answered.is_empty();
+        if settled {
+            self.failures = 0;
+        }
+        for (settlement, answer) in answered {
+            self.answered(settlement, answer);
+        }
+        let reply = match exchanged {
+            Ok(reply) => reply,
             Err(trouble) => {
                 self.settlements.append(&mut batch);
                 return self.trouble(trouble);
@@ -212,10 +223,6 @@ impl Runner {
         if !batch.is_empty() {
             self.set_aside.0.append(&mut batch);
             self.set_aside.1 = Instant::now() + SET_ASIDE;
-        }
-        let settled = !answered.is_empty();
-        for (settlement, answer) in answered {
-            self.answered(settlement, answer);
         }
         let received = !reply.claimed.is_empty();
         let full = reply.claimed.len() >= capacity;
@@ -322,8 +329,12 @@ impl Runner {
             Err(error) => warn!("unfinished steps could not be given back; their leases will expire: {error}"),
         }
         self.settlements.append(&mut self.set_aside.0);
-        while !self.settlements.is_empty() && self.failures == 0 {
+        while !self.settlements.is_empty() {
             self.turn(false).await?;
+            if self.failures > 0 {
+                warn!("{} ends could not be handed in; their leases will expire", self.settlements.len());
+                break;
+            }
         }
         Ok(())
     }

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use tasker::{Outcome, Settings, StepError, Submission, Tasker};
-use tokio::sync::Barrier;
+use tasker::{Event, Outcome, Settings, StepError, Submission, Tasker};
+use tokio::sync::{Barrier, mpsc};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::support::{Proxy, Running, TestDatabase, does, lease, raw, sketch, with_real_clock};
+use crate::support::{Fate, Proxy, Running, TestDatabase, does, lease, raw, sketch, with_real_clock};
 
 /// Submits a task of so many independent steps `s0`, `s1`, .. and runs it in a worker that has room for all of them. Nobody
 /// answers before all run, so that the answers come together.
@@ -175,5 +176,46 @@ fn forty_megabytes_of_results_come_in_batches_of_sixteen() {
             .await;
         assert_eq!(bytes, 40 << 20);
         worker.stop().await;
+    });
+}
+
+#[test]
+fn a_connection_that_is_lost_between_two_halves_loses_no_answer() {
+    with_real_clock(async |db| {
+        db.run("alter table tasker.step_results add constraint not_poisonous check (result::text not like '%poison%')")
+            .await;
+        let road = Proxy::to(db);
+        let tasker = Tasker::connect(&road.url()).await.unwrap();
+        let names: Vec<String> = (0..32).map(|n| format!("s{n}[handler=it attempts=1]")).collect();
+        let workflow = tasker.register_definition(&sketch(&names.join(", "))).await.unwrap();
+        let barrier = Arc::new(Barrier::new(32));
+        tasker.handle(
+            "test.it",
+            does(move |attempt| {
+                let barrier = barrier.clone();
+                async move {
+                    barrier.wait().await;
+                    if &*attempt.step_name != "s21" {
+                        return Outcome::complete("good");
+                    }
+                    // the last of its batch, so that the first half is answered before the connection is lost
+                    tokio::task::yield_now().await;
+                    Outcome::complete("poison")
+                }
+            }),
+        );
+        let task = tasker.submit_version(workflow, &json!({}), Submission::default()).await.unwrap().task_id;
+        road.decide(|number| if [3, 7, 9, 14].contains(&number) { Fate::LosesItsReply } else { Fate::Arrives });
+        let (tell, mut told) = mpsc::unbounded_channel();
+        tasker.drive(task, Settings::default(), Some(tell), CancellationToken::new()).await.unwrap();
+        the_others_are_complete(db, task, 32, &[21]).await;
+        let mut settled = Vec::new();
+        while let Some(event) = told.recv().await {
+            if let Event::Settled { step_number, .. } = event {
+                settled.push(step_number);
+            }
+        }
+        settled.sort();
+        assert_eq!(settled, (0..32).collect::<Vec<_>>());
     });
 }
