@@ -386,3 +386,23 @@ fn a_worker_that_stops_while_the_database_is_away_comes_to_its_end() {
         worker.stop().await;
     });
 }
+
+#[test]
+fn whoever_submits_after_the_server_was_restarted_notices_nothing() {
+    with_real_clock(async |db| {
+        let tasker = db.tasker().await;
+        let workflow = tasker.register_definition(&sketch("a[handler=it]")).await.unwrap();
+        // several sessions, which then lie idle
+        let submit = async || tasker.submit_version(workflow, &json!({}), Submission::default()).await;
+        let (a, b, c, d) = tokio::join!(submit(), submit(), submit(), submit());
+        assert!([a, b, c, d].iter().all(|submitted| submitted.is_ok()));
+        let mut session = db.session().await;
+        run(&mut session, "select pg_terminate_backend(pid, 1000) from pg_stat_activity where datname = current_database() and application_name = 'tasker'").await;
+        // for longer than a session is trusted unasked
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        for _ in 0..4 {
+            submit().await.unwrap();
+        }
+        assert_eq!(db.value::<i64>("select count(*) from tasker.tasks").await, 8);
+    });
+}
