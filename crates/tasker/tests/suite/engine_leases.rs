@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
-use tasker::{Outcome, Settings, Submission, Tasker};
+use tasker::{Outcome, Settings, StepError, Submission, Tasker};
 use tokio::sync::Barrier;
 use uuid::Uuid;
 
@@ -81,7 +81,7 @@ fn what_does_not_finish_in_time_is_given_back_and_another_worker_goes_on_at_once
         let stopping = tokio::spawn(worker.stop());
         for actor in actors {
             actor.is_told_to_stop().await;
-            actor.until_dropped().await;
+            actor.answers(Err(StepError::new("interrupted")));
         }
         stopping.await.unwrap();
         // not after the lease, nor after the other's poll interval
@@ -108,7 +108,7 @@ fn what_finishes_because_it_was_told_to_stop_is_kept() {
         one.is_told_to_stop().await;
         one.completes("\"in time\"");
         two.is_told_to_stop().await;
-        two.answers(Err(tasker::StepError::new("interrupted")));
+        two.answers(Err(StepError::new("interrupted")));
         stopping.await.unwrap();
         let ends = db.ends(task).await;
         assert!(ends.contains(&format!("{} complete 1/3", names.0)), "{ends}");
@@ -154,11 +154,16 @@ fn a_step_whose_task_is_locked_does_not_keep_the_others_from_being_given_back() 
         tasker.handle("test.it", handler);
         let worker = Running::start(&tasker, Settings { drain: Duration::ZERO, ..Settings::default() });
         let (one, two) = (submit(&tasker, "a[handler=it]").await, submit(&tasker, "b[handler=it]").await);
-        let (_one, _two) = (stage.enters().await, stage.enters().await);
+        let actors = [stage.enters().await, stage.enters().await];
         let mut session = db.session().await;
         let lock = format!("begin; select from tasker.tasks where task_id = '{one}' for update");
         sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut session).await.unwrap();
-        worker.stop().await;
+        let stopping = tokio::spawn(worker.stop());
+        for actor in actors {
+            actor.is_told_to_stop().await;
+            actor.answers(Err(StepError::new("interrupted")));
+        }
+        stopping.await.unwrap();
         assert_eq!((db.ends(one).await.as_str(), db.ends(two).await.as_str()), ("a in_progress 1/3", "b pending 0/3"));
     });
 }
@@ -207,40 +212,44 @@ fn a_long_attempt_keeps_its_lease_while_its_connections_die_again_and_again() {
 }
 
 #[test]
-fn a_worker_that_cannot_renew_a_lease_stops_its_handler_before_the_lease_ends() {
-    for silent in [true, false] {
-        with_real_clock(async |db| {
-            let mut far = Far::to(db).await;
-            let cut_off = Running::start(&far.tasker, lease(2 * SHORT));
-            let task = submit(&far.tasker, "a[handler=it base=1ms]").await;
-            let actor = far.stage.enters().await;
-            match silent {
-                true => far.road.fall_silent(),
-                false => far.road.close(),
-            }
-            actor.is_told_to_stop().await;
-            // it does not listen
-            let dropped_at = actor.until_dropped().await;
-            let lease_expires_at: Moment =
-                db.value(&format!("select lease_expires_at from tasker.leases where task_id = '{task}'")).await;
-            assert!(dropped_at < lease_expires_at, "dropped at {dropped_at}, after {lease_expires_at}");
-            let other = db.tasker().await;
-            let (handler, mut stage) = Stage::new();
-            other.handle("test.it", handler);
-            let worker = Running::start(&other, Settings::default());
-            let again = stage.enters().await;
-            assert_eq!(again.attempt.number, 2);
-            again.completes("2");
-            db.until_task(task, "complete").await;
-            worker.stop().await;
-            // the road is open again, and the first worker goes on with other work
-            far.road.open();
-            let next = submit(&other, "b[handler=it]").await;
-            far.stage.enters_as("b").await.completes("1");
-            db.until_task(next, "complete").await;
-            cut_off.stop().await;
-        });
-    }
+fn a_worker_that_cannot_reach_the_database_stops_its_handler_before_the_lease_ends() {
+    cut_off(Proxy::close);
+}
+
+#[test]
+fn a_worker_whose_database_falls_silent_stops_its_handler_before_the_lease_ends() {
+    cut_off(Proxy::fall_silent);
+}
+
+fn cut_off(how: fn(&Proxy)) {
+    with_real_clock(async |db| {
+        let mut far = Far::to(db).await;
+        let cut_off = Running::start(&far.tasker, lease(2 * SHORT));
+        let task = submit(&far.tasker, "a[handler=it base=1ms]").await;
+        let actor = far.stage.enters().await;
+        how(&far.road);
+        actor.is_told_to_stop().await;
+        // it does not listen
+        let dropped_at = actor.until_dropped().await;
+        let lease_expires_at: Moment =
+            db.value(&format!("select lease_expires_at from tasker.leases where task_id = '{task}'")).await;
+        assert!(dropped_at < lease_expires_at, "dropped at {dropped_at}, after {lease_expires_at}");
+        let other = db.tasker().await;
+        let (handler, mut stage) = Stage::new();
+        other.handle("test.it", handler);
+        let worker = Running::start(&other, Settings::default());
+        let again = stage.enters().await;
+        assert_eq!(again.attempt.number, 2);
+        again.completes("2");
+        db.until_task(task, "complete").await;
+        worker.stop().await;
+        // the road is open again, and the first worker goes on with other work
+        far.road.open();
+        let next = submit(&other, "b[handler=it]").await;
+        far.stage.enters_as("b").await.completes("1");
+        db.until_task(next, "complete").await;
+        cut_off.stop().await;
+    });
 }
 
 #[test]
