@@ -1,6 +1,9 @@
-//! Handing settlements in so that one that the database refuses never harms the others.
+//! Handing settlements in so that one that the database refuses, or whose task somebody has locked, never harms the others.
 
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -38,6 +41,62 @@ fn size(settlement: &Settlement) -> usize {
     }
 }
 
+/// Settlements whose task somebody has locked: looked at again every second, until then they hold up nothing.
+pub(super) struct SetAside {
+    settlements: Vec<Settlement>,
+    next_look: Instant,
+}
+
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+impl SetAside {
+    pub(super) fn new() -> SetAside {
+        SetAside { settlements: Vec::new(), next_look: Instant::now() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.settlements.is_empty()
+    }
+
+    /// How long until they are looked at.
+    pub(super) fn next_in(&self) -> Option<Duration> {
+        (!self.is_empty()).then(|| self.next_look.saturating_duration_since(Instant::now()))
+    }
+
+    /// Adds what was not locked in time.
+    pub(super) fn add(&mut self, settlements: &mut Vec<Settlement>) {
+        if !settlements.is_empty() {
+            self.settlements.append(settlements);
+            self.next_look = Instant::now() + LOOK_INTERVAL;
+        }
+    }
+
+    /// Brings what can be locked again back to those that wait to be sent, and takes those of the tasks that cannot out of
+    /// them.
+    pub(super) async fn look(
+        &mut self,
+        waiting: &mut Vec<Settlement>,
+        line: &mut Line,
+        lease: Duration,
+    ) -> Result<(), Error> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        if self.next_look <= Instant::now() {
+            self.next_look = Instant::now() + LOOK_INTERVAL;
+            waiting.extend(take_not_locked(line, lease, &mut self.settlements).await?);
+        }
+        let locked: HashSet<Uuid> = self.settlements.iter().map(|s| s.task_id).collect();
+        self.settlements.extend(waiting.extract_if(.., |settlement| locked.contains(&settlement.task_id)));
+        Ok(())
+    }
+
+    /// All of them.
+    pub(super) fn take(&mut self) -> Vec<Settlement> {
+        std::mem::take(&mut self.settlements)
+    }
+}
+
 /// How a call failed.
 #[derive(Debug)]
 pub(super) enum Trouble {
@@ -61,9 +120,8 @@ pub(super) struct Call<'a> {
     pub reap_from: Option<&'a mut DateTime<Utc>>,
 }
 
-/// Exchanges; a batch that the database refuses, or does not lock in time, is sent again in halves. A settlement that is
-/// refused when it is sent alone becomes a failed attempt. What has an answer moves from `settlements` to `answered`, whether
-/// there is trouble or not; what is left may be sent again on trouble, else it was not locked in time.
+/// Exchanges. What has an answer moves from `settlements` to `answered`, whether there is trouble or not. Those whose task
+/// somebody has locked stay in `settlements`, and on trouble all that may be sent again.
 pub(super) async fn exchange(
     call: &mut Call<'_>,
     settlements: &mut Vec<Settlement>,
@@ -72,39 +130,68 @@ pub(super) async fn exchange(
     match send(call, settlements, call.capacity).await {
         Ok(reply) => {
             answered.extend(settlements.drain(..).zip(reply.answers.iter().copied()));
-            Ok(reply)
+            return Ok(reply);
         }
-        Err(error) if !settlements.is_empty() && (is_refused(&error) || is_not_locked(&error)) => {
-            // halves on a stack, the first half on top; they ask for no work
-            let mut halves = vec![std::mem::take(settlements)];
-            while let Some(mut half) = halves.pop() {
-                let outcome = match half.len() {
-                    1 => send_alone(call, &mut half[0]).await,
-                    _ => send(call, &half, 0).await,
-                };
-                match outcome {
-                    Ok(reply) => answered.extend(half.into_iter().zip(reply.answers)),
-                    Err(error) if half.len() > 1 && (is_refused(&error) || is_not_locked(&error)) => {
-                        let second = half.split_off(half.len() / 2);
-                        halves.push(second);
-                        halves.push(half);
-                    }
-                    Err(error) if is_not_locked(&error) => settlements.extend(half),
-                    Err(error) if is_refused(&error) => {
-                        warn!("a failure that the database refuses is given up, and its lease will expire: {error}");
-                        answered.extend(half.into_iter().map(|settlement| (settlement, Answer::LeaseLost)));
-                    }
-                    Err(error) => {
-                        settlements.extend(half);
-                        settlements.extend(halves.drain(..).rev().flatten());
-                        return Err(trouble(error));
-                    }
-                }
-            }
-            Ok(Exchanged { left_over: true, ..Exchanged::default() })
+        Err(error) if !settlements.is_empty() && is_refused(&error) => in_halves(call, settlements, answered).await?,
+        Err(error) if !settlements.is_empty() && is_not_locked(&error) => {
+            let mut free = take_not_locked(call.line, call.lease, settlements).await.map_err(trouble)?;
+            let outcome = in_halves(call, &mut free, answered).await;
+            settlements.append(&mut free);
+            outcome?;
         }
-        Err(error) => Err(trouble(error)),
+        Err(error) => return Err(trouble(error)),
     }
+    Ok(Exchanged { left_over: true, ..Exchanged::default() })
+}
+
+/// Takes out those whose task nobody has locked.
+pub(super) async fn take_not_locked(
+    line: &mut Line,
+    lease: Duration,
+    settlements: &mut Vec<Settlement>,
+) -> Result<Vec<Settlement>, Error> {
+    let tasks: Vec<Uuid> = settlements.iter().map(|s| s.task_id).collect();
+    let ask = async |connection: &mut PgConnection| Store::not_locked(connection, &tasks).await;
+    let free: HashSet<Uuid> = line.call(patience(lease), ask).await?.into_iter().collect();
+    Ok(settlements.extract_if(.., |settlement| free.contains(&settlement.task_id)).collect())
+}
+
+/// Sends settlements, asking for no work; where the database refuses them, again in halves. One that is refused when it is
+/// sent alone becomes a failed attempt.
+async fn in_halves(
+    call: &mut Call<'_>,
+    settlements: &mut Vec<Settlement>,
+    answered: &mut Vec<(Settlement, Answer)>,
+) -> Result<(), Trouble> {
+    // on a stack, the first half on top
+    let mut halves = vec![std::mem::take(settlements)];
+    while let Some(mut half) = halves.pop() {
+        let outcome = match half.len() {
+            0 => continue,
+            1 => send_alone(call, &mut half[0]).await,
+            _ => send(call, &half, 0).await,
+        };
+        match outcome {
+            Ok(reply) => answered.extend(half.into_iter().zip(reply.answers)),
+            Err(error) if is_refused(&error) && half.len() > 1 => {
+                let second = half.split_off(half.len() / 2);
+                halves.push(second);
+                halves.push(half);
+            }
+            Err(error) if is_refused(&error) => {
+                warn!("a failure that the database refuses is given up, and its lease will expire: {error}");
+                answered.extend(half.into_iter().map(|settlement| (settlement, Answer::LeaseLost)));
+            }
+            // locked just now
+            Err(error) if is_not_locked(&error) => settlements.extend(half),
+            Err(error) => {
+                settlements.extend(half);
+                settlements.extend(halves.drain(..).rev().flatten());
+                return Err(trouble(error));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn send(call: &mut Call<'_>, settlements: &[Settlement], capacity: usize) -> Result<Exchanged, Error> {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Event, Observer, Settings, attempt,
-    batch::{self, Trouble, backoff},
+    batch::{self, SetAside, Trouble, backoff},
     leases::{Heart, Lease, Leases},
     waker::Waker,
 };
@@ -36,9 +36,6 @@ const LEAST_LEASE: Duration = Duration::from_secs(1);
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// How many of each are acted on in one call.
 const REAP_AT_MOST: i32 = 100;
-/// How long settlements whose task somebody has locked are set aside: each try waits a second for the lock, and the other
-/// work waits with it.
-const SET_ASIDE: Duration = Duration::from_secs(3);
 /// For so long after a reply was lost, what the call leased is asked for: a server may do it long after its caller has gone.
 const ADOPT_FOR: Duration = Duration::from_secs(5);
 /// How often.
@@ -59,8 +56,7 @@ pub(super) struct Runner {
     leases: Leases,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
     settlements: Vec<Settlement>,
-    /// Settlements whose task was locked by somebody, and when they are tried again.
-    set_aside: (Vec<Settlement>, Instant),
+    set_aside: SetAside,
     /// When a reply was last lost, and when its leases are asked for next.
     lost_a_reply: Option<(Instant, Instant)>,
     failures: u32,
@@ -141,7 +137,7 @@ impl Runner {
             leases: Leases::default(),
             ended: mpsc::unbounded_channel(),
             settlements: Vec::new(),
-            set_aside: (Vec::new(), Instant::now()),
+            set_aside: SetAside::new(),
             lost_a_reply: None,
             failures: 0,
             last_full_search: Instant::now(),
@@ -167,14 +163,11 @@ impl Runner {
         if self.lost_a_reply.is_some_and(|(_, next)| next <= Instant::now()) {
             self.adopt().await;
         }
-        let mut capacity = if claims { self.settings.concurrency.saturating_sub(self.running_count()) } else { 0 };
-        let mut batch = if self.set_aside.0.is_empty() || self.set_aside.1 > Instant::now() {
-            batch::take(&mut self.settlements)
-        } else {
-            // by themselves, so that nothing else is held up again
-            capacity = 0;
-            batch::take(&mut self.set_aside.0)
-        };
+        if let Err(error) = self.set_aside.look(&mut self.settlements, &mut self.line, self.settings.lease).await {
+            return self.trouble(batch::trouble(error));
+        }
+        let capacity = if claims { self.settings.concurrency.saturating_sub(self.running_count()) } else { 0 };
+        let mut batch = batch::take(&mut self.settlements);
         // an idle worker reaps in its poll: one query a second; who settles does so first, so that it does not reap its own
         let reaps = self.last_reap.elapsed() >= REAP_INTERVAL;
         let reaps_in_the_call = reaps && batch.is_empty();
@@ -220,10 +213,7 @@ impl Runner {
             }
         };
         self.failures = 0;
-        if !batch.is_empty() {
-            self.set_aside.0.append(&mut batch);
-            self.set_aside.1 = Instant::now() + SET_ASIDE;
-        }
+        self.set_aside.add(&mut batch);
         let received = !reply.claimed.is_empty();
         let full = reply.claimed.len() >= capacity;
         for claimed in reply.claimed {
@@ -256,9 +246,11 @@ impl Runner {
 
     /// How long until there may be something to do, by what is known.
     fn until_next(&self, due_in: Option<Duration>) -> Duration {
-        let aside = (!self.set_aside.0.is_empty()).then(|| self.set_aside.1.saturating_duration_since(Instant::now()));
         let adopts = self.lost_a_reply.map(|(_, next)| next.saturating_duration_since(Instant::now()));
-        [due_in, aside, adopts].into_iter().flatten().fold(self.settings.poll_interval, Duration::min)
+        [due_in, self.set_aside.next_in(), adopts]
+            .into_iter()
+            .flatten()
+            .fold(self.settings.poll_interval, Duration::min)
     }
 
     /// A call failed: says when to try again, or that there is no use in it.
@@ -302,7 +294,7 @@ impl Runner {
 
     /// Whether something is left to hand in.
     pub(super) fn has_settlements(&self) -> bool {
-        !self.settlements.is_empty() || !self.set_aside.0.is_empty()
+        !self.settlements.is_empty() || !self.set_aside.is_empty()
     }
 
     /// Tells everything that runs to stop, waits for it, gives the steps back, and hands in what has ended.
@@ -328,7 +320,7 @@ impl Runner {
             }
             Err(error) => warn!("unfinished steps could not be given back; their leases will expire: {error}"),
         }
-        self.settlements.append(&mut self.set_aside.0);
+        self.settlements.extend(self.set_aside.take());
         while !self.settlements.is_empty() {
             self.turn(false).await?;
             if self.failures > 0 {

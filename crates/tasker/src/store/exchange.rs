@@ -212,6 +212,14 @@ impl Store {
         Ok(reply)
     }
 
+    /// Which of the tasks nobody has locked at this moment.
+    pub(crate) async fn not_locked(connection: &mut PgConnection, tasks: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+        let free = sqlx::query_scalar(
+            "select k.task_id from tasker.tasks k where k.task_id = any($1) for no key update skip locked",
+        );
+        Ok(free.bind(tasks).fetch_all(connection).await?)
+    }
+
     /// Leases under this worker's id that it does not know of: the reply to the call that made them was lost.
     /// They run anew from now on.
     pub(crate) async fn adopt(
@@ -256,18 +264,20 @@ impl Store {
             .collect())
     }
 
-    /// Gives claims back. One answer for each, in their order. Where some cannot be locked, the others are given back all the
-    /// same, and theirs is [`Released::LeaseLost`]: their lease will expire.
+    /// Gives claims back. One answer for each, in their order. Where somebody has locked the tasks of some, the others are given
+    /// back all the same, and theirs is [`Released::LeaseLost`]: their lease will expire.
     pub async fn release(&self, claims: &[(Uuid, i32, Uuid)]) -> Result<Vec<Released>, Error> {
         match self.release_all(claims).await {
-            Err(error) if claims.len() > 1 && error.sqlstate().as_deref() == Some("55P03") => {}
+            Err(error) if error.sqlstate().as_deref() == Some("55P03") => {}
             answers => return answers,
         }
-        let mut answers = Vec::with_capacity(claims.len());
-        for claim in claims {
-            answers.extend(self.release_all(&[*claim]).await.unwrap_or_else(|_| vec![Released::LeaseLost]));
-        }
-        Ok(answers)
+        let tasks: Vec<Uuid> = claims.iter().map(|(task, ..)| *task).collect();
+        let free = Store::not_locked(&mut *self.pool.acquire().await?, &tasks).await?;
+        let is_free = |claim: &&(Uuid, i32, Uuid)| free.contains(&claim.0);
+        let mut released =
+            self.release_all(&claims.iter().filter(is_free).copied().collect::<Vec<_>>()).await?.into_iter();
+        let answer = |claim| is_free(&claim).then(|| released.next()).flatten().unwrap_or(Released::LeaseLost);
+        Ok(claims.iter().map(answer).collect())
     }
 
     async fn release_all(&self, claims: &[(Uuid, i32, Uuid)]) -> Result<Vec<Released>, Error> {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -225,6 +225,38 @@ fn a_task_that_somebody_has_locked_is_settled_later_and_the_others_meanwhile() {
         db.until_task(locked, "complete").await;
         worker.stop().await;
         reaper.stop().await;
+    });
+}
+
+#[test]
+fn a_wide_task_that_somebody_has_locked_costs_the_others_a_second_once() {
+    with_real_clock(async |db| {
+        let tasker = db.tasker().await;
+        let (handler, mut stage) = Stage::new();
+        tasker.handle("test.it", handler);
+        tasker.handle("test.other", nothing());
+        let names: Vec<String> = (0..60).map(|n| format!("s{n}[handler=it attempts=1]")).collect();
+        let wide = tasker.register_definition(&sketch(&names.join(", "))).await.unwrap();
+        let worker = Running::start(&tasker, Settings::default());
+        let wide = tasker.submit_version(wide, &json!({}), Submission::default()).await.unwrap().task_id;
+        let mut actors = Vec::new();
+        for _ in 0..60 {
+            actors.push(stage.enters().await);
+        }
+        let mut session = db.session().await;
+        run(&mut session, &format!("begin; select from tasker.tasks where task_id = '{wide}' for update")).await;
+        let others = tasker.register_definition(&sketch("b[handler=other] > c[handler=other]")).await.unwrap();
+        let begun = Instant::now();
+        while !actors.is_empty() {
+            // more and more of its steps end, and cannot be recorded
+            actors.drain(..actors.len().min(15)).for_each(|actor| actor.completes("1"));
+            let task = tasker.submit_version(others, &json!({}), Submission::default()).await.unwrap().task_id;
+            db.until_task(task, "complete").await;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+        run(&mut session, "commit").await;
+        db.until_task(wide, "complete").await;
+        worker.stop().await;
     });
 }
 
