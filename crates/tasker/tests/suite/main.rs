@@ -12,6 +12,7 @@ mod engine_workflows;
 mod explain;
 mod grid;
 mod interleavings;
+mod plans;
 mod races;
 mod readiness;
 mod schema;

@@ -351,7 +351,7 @@ fn overlapping_verbs_neither_deadlock_nor_fail() {
     with_real_clock(async |db| {
         let mut play = Play::of(db, "a, b > c; c, d > e; f[concurrency=2 key=k]").await;
         for _ in 0..6 {
-            play.submit_only().await;
+            play.live("submit").await;
         }
         let mut running = Vec::new();
         for seed in 0..6u64 {
