@@ -53,7 +53,7 @@ fn all_pairs(history: &str, how: &str) {
         for first in VERBS {
             for second in iter::once("").chain(VERBS) {
                 let scene = stage.set().await;
-                ring.one_by_one(&stage.statement(&scene, first), &stage.statement(&scene, second)).await;
+                let _ = ring.one_by_one(&stage.statement(&scene, first), &stage.statement(&scene, second)).await;
                 serial.insert((first, second), stage.clear(&scene).await);
             }
         }

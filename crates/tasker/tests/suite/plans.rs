@@ -120,26 +120,84 @@ async fn run(watch: &Watch, sql: &str, task: Uuid, step: i32) -> Cost {
     watch.cost()
 }
 
+/// What a statement may cost on a four-step task, in pages: the greatest figure of all modes and sizes, and a third on top.
+const PAGES: &[(&str, i64)] = &[];
+
+/// Everything once more in a session: reads and verbs, each twice, of which the second counts (the first also loads the
+/// catalogue). What is wrong is added to `wrong`.
+async fn examine(watch: &Watch, db: &TestDatabase, mode: &str, wrong: &mut Vec<String>) {
+    let mut play = Play::of(db, "p > s > c; z").await;
+    let mut judge = |what: &str, cost: Cost| {
+        let bound = PAGES.iter().find(|(name, _)| *name == what).map_or(0, |(_, pages)| *pages);
+        if cost.buffers > bound || !cost.sins.is_empty() {
+            wrong.push(format!("{mode}: {what}: {} pages of {bound}, {:?}", cost.buffers, cost.sins));
+        }
+    };
+    play.live("submit p:complete s:failed").await;
+    for (what, sql) in READS {
+        run(watch, sql, play.task(), 1).await;
+        judge(what, run(watch, sql, play.task(), 1).await);
+    }
+    play.live("task:cancel").await;
+    for (what, history, sql) in verbs() {
+        let mut last = None;
+        for _ in 0..2 {
+            play.tasks.clear();
+            play.claims.clear();
+            play.live("submit").await;
+            play.live(history).await;
+            last = Some(run(watch, &sql, play.task(), 1).await);
+            // whatever was submitted or claimed besides goes out of the way
+            db.run("select count(tasker.cancel_task(k.task_id)) from tasker.tasks k where k.state in ('pending', 'in_progress', 'failed')").await;
+        }
+        judge(what, last.unwrap());
+    }
+}
+
+/// No table is analyzed behind our back.
+async fn without_autovacuum(db: &TestDatabase) {
+    let tables: Vec<String> = db.column("select oid::regclass::text from pg_class where relnamespace = 'tasker'::regnamespace and relkind = 'r'").await;
+    for table in tables {
+        db.run(&format!("alter table {table} set (autovacuum_enabled = off)")).await;
+    }
+}
+
+const GENERIC: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
+
 #[test]
-fn print_costs() {
+fn without_statistics_every_view_and_verb_takes_index_paths() {
     with_real_clock(async |db| {
+        without_autovacuum(db).await;
         let diamond = Play::of(db, "a > b, c > d").await;
+        let mut wrong = Vec::new();
+        // its plans are made now, while everything is empty, and kept
+        let old = Watch::new(db, &[GENERIC]).await;
+        examine(&old, db, "while everything was empty", &mut wrong).await;
         for size in [10_000, 100_000] {
             fill(db, &diamond, size).await;
-            let watch = Watch::new(db, &[]).await;
-            let mut play = Play::of(db, "p > s > c; z").await;
-            play.live("submit p:complete s:failed").await;
-            for (what, sql) in READS {
-                let cost = run(&watch, sql, play.task(), 1).await;
-                println!("{size} {what}: {} {:?}", cost.buffers, cost.sins);
-            }
-            for (what, history, sql) in verbs() {
-                play.tasks.clear();
-                play.live("submit").await;
-                play.live(history).await;
-                let cost = run(&watch, &sql, play.task(), 1).await;
-                println!("{size} {what}: {} {:?}", cost.buffers, cost.sins);
-            }
+            examine(&old, db, &format!("{size} steps, plans of an empty database"), &mut wrong).await;
+            examine(&Watch::new(db, &[]).await, db, &format!("{size} steps, no statistics"), &mut wrong).await;
         }
+        assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    });
+}
+
+#[test]
+fn with_statistics_every_view_and_verb_takes_index_paths() {
+    with_real_clock(async |db| {
+        without_autovacuum(db).await;
+        let diamond = Play::of(db, "a > b, c > d").await;
+        let mut wrong = Vec::new();
+        fill(db, &diamond, 10_000).await;
+        db.run("analyze").await;
+        examine(&Watch::new(db, &[]).await, db, "10000 steps, analyzed", &mut wrong).await;
+        fill(db, &diamond, 100_000).await;
+        examine(&Watch::new(db, &[]).await, db, "100000 steps, statistics of 10000", &mut wrong).await;
+        db.run("analyze").await;
+        examine(&Watch::new(db, &[]).await, db, "100000 steps, analyzed", &mut wrong).await;
+        examine(&Watch::new(db, &[GENERIC]).await, db, "100000 steps, analyzed, generic", &mut wrong).await;
+        db.run("vacuum analyze").await;
+        examine(&Watch::new(db, &[]).await, db, "100000 steps, vacuumed", &mut wrong).await;
+        assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     });
 }
