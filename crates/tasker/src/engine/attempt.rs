@@ -7,6 +7,7 @@ use std::{
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
+use super::batch;
 use crate::{
     Error,
     handlers::{self, Attempt, Handler, Outcome, StepError},
@@ -45,7 +46,7 @@ async fn attempt(
     let attempt = match prepare(&store, &workflow, claimed, cancellation.child_token()).await {
         Ok(attempt) => attempt,
         Err(Prepare::Step(error)) => return Some(failure(error)),
-        // the database went away: the lease runs out, or the next attempt fetches the results
+        // the database went away: the next attempt fetches the results, if this one can be recorded at all
         Err(Prepare::Database(error)) => {
             return Some(failure(
                 StepError::new(format!("the results that it needs could not be fetched: {error}")).kind("database"),
@@ -64,11 +65,10 @@ async fn attempt(
     };
     tokio::select! {
         biased;
-        ended = &mut running => kept(verdict(ended), &cancellation),
+        ended = &mut running => answer(ended, &cancellation),
         () = cancellation.cancelled() => {
-            // what it finishes all the same is not thrown away; an error says only that it was told to stop
             let ended = tokio::time::timeout(STOP_GRACE.min(time_left()), &mut running).await;
-            ended.ok().filter(|ended| matches!(ended, Ok(Ok(_)))).map(verdict)
+            answer(ended.ok()?, &cancellation)
         }
         () = timeout => {
             stop.cancel();
@@ -76,14 +76,6 @@ async fn attempt(
             let timeout = node.timeout.unwrap_or_default();
             Some(failure(StepError::new(format!("it did not end within its timeout of {}", crate::duration::format(timeout))).kind("timeout")))
         }
-    }
-}
-
-/// What is recorded: of an attempt that was told to stop, only what it had done by then. That it did not go on is no failure.
-fn kept(verdict: Verdict, cancellation: &CancellationToken) -> Option<Verdict> {
-    match verdict {
-        Verdict::Fail { .. } if cancellation.is_cancelled() => None,
-        verdict => Some(verdict),
     }
 }
 
@@ -105,7 +97,8 @@ async fn prepare(
     let by_number: BTreeMap<i32, Box<RawValue>> = match claimed.results {
         Some(results) => serde_json::from_str(&results).map_err(|e| stored("a result", e))?,
         None => {
-            let fetched = store.results(claimed.task_id, &node.needs).await.map_err(Prepare::Database)?;
+            let fetch = || store.results(claimed.task_id, &node.needs);
+            let fetched = batch::with_patience(fetch).await.map_err(Prepare::Database)?;
             let results = fetched.into_iter().map(|(number, text)| Ok((number, RawValue::from_string(text)?)));
             results.collect::<Result<_, _>>().map_err(|e| stored("a result", e))?
         }
@@ -147,8 +140,17 @@ async fn prepare(
     })
 }
 
-/// What a handler's end says, or a panic's message.
-fn verdict(ended: Result<Result<Outcome, StepError>, String>) -> Verdict {
+/// What is recorded of a handler's end. What one that was told to stop finishes all the same is not thrown away; its error
+/// says only that it was told to stop.
+fn answer(ended: Ended, cancellation: &CancellationToken) -> Option<Verdict> {
+    let is_interrupted = cancellation.is_cancelled() && !matches!(ended, Ok(Ok(_)));
+    (!is_interrupted).then(|| verdict(ended))
+}
+
+/// How a handler ended; or a panic's message.
+type Ended = Result<Result<Outcome, StepError>, String>;
+
+fn verdict(ended: Ended) -> Verdict {
     let storable = |result: Box<RawValue>| match json::check(result.get()) {
         Ok(_) => Ok(String::from(Box::<str>::from(result))),
         Err(e) => {

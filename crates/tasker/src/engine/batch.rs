@@ -184,3 +184,28 @@ pub(super) fn trouble(error: Error) -> Trouble {
         false => Trouble::Fatal(error),
     }
 }
+
+/// Asks again, for a few seconds, where the database is away.
+pub(super) async fn with_patience<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut failures = 0;
+    loop {
+        match ask().await.map_err(trouble) {
+            Err(Trouble::Again(_)) if failures < 6 => {
+                failures += 1;
+                tokio::time::sleep(backoff(failures)).await;
+            }
+            Err(Trouble::Again(error) | Trouble::Fatal(error)) => return Err(error),
+            Ok(answer) => return Ok(answer),
+        }
+    }
+}
+
+/// Full jitter: uniform up to 50 ms * 2^failures, at most 5 s.
+pub(super) fn backoff(failures: u32) -> Duration {
+    let most = Duration::from_millis(50 << failures.min(7)).min(Duration::from_secs(5));
+    let random = u32::from_ne_bytes(*Uuid::new_v4().as_bytes().first_chunk().unwrap_or(&[128; 4]));
+    most.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
+}

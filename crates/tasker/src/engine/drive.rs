@@ -26,9 +26,10 @@ pub(crate) async fn drive(
     observer: Option<Observer>,
     stop: CancellationToken,
 ) -> Result<Driven, Error> {
-    let poll_interval = settings.poll_interval;
-    let mut runner = Runner::new(store.clone(), handlers, settings, wake, Some(task_id), observer).await?;
+    let begun = Runner::begin(store.clone(), handlers, settings, wake, Some(task_id), observer, &stop);
+    let Some(mut runner) = begun.await? else { return Ok(Driven::Interrupted) };
     let _heart = runner.start_heart();
+    let mut looked_again = false;
     loop {
         if stop.is_cancelled() {
             runner.release_all().await?;
@@ -36,6 +37,7 @@ pub(crate) async fn drive(
         }
         let turn = runner.turn(true).await?;
         if !turn.idle {
+            looked_again = false;
             runner.wait(turn.next_in, &stop).await;
             continue;
         }
@@ -53,11 +55,12 @@ pub(crate) async fn drive(
         };
         let wait = match context.recommended_action.as_str() {
             "none" | "handle_failures" | "resume_task" => return Ok(Driven::Rests(Box::new(context))),
-            // ready since the exchange looked
-            "execute_ready_steps" if turn.next_in < poll_interval => Duration::from_millis(1),
+            // ready since the exchange looked; if the next one gives nothing either, it is somebody else's
+            "execute_ready_steps" if !looked_again => Duration::from_millis(1),
             // somebody else's work, a slot, an instant: the exchange says when
             _ => turn.next_in,
         };
+        looked_again = true;
         runner.wait(wait, &stop).await;
     }
 }

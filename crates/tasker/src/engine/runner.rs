@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Event, Observer, Settings, attempt,
-    batch::{self, Trouble},
+    batch::{self, Trouble, backoff},
     leases::{Heart, Lease, Leases},
     waker::Waker,
 };
@@ -86,24 +86,45 @@ pub(super) struct Turn {
 }
 
 impl Runner {
-    pub(super) async fn new(
+    /// Registers a worker, when the database answers. `None`: `stop` was cancelled before that.
+    pub(super) async fn begin(
         store: Store,
         handlers: BTreeMap<String, Arc<dyn Handler>>,
         settings: Settings,
         wake: Waker,
         only_task: Option<Uuid>,
         observer: Option<Observer>,
-    ) -> Result<Runner, Error> {
+        stop: &CancellationToken,
+    ) -> Result<Option<Runner>, Error> {
         let worker_id = Uuid::new_v4();
         let names: Vec<String> = handlers.keys().cloned().collect();
-        let ids = store.register_worker(worker_id, &names, &settings.description).await?;
+        let mut failures = 0;
+        let ids = loop {
+            let registered = async {
+                store.require_schema().await?;
+                store.register_worker(worker_id, &names, &settings.description).await
+            };
+            match registered.await.map_err(batch::trouble) {
+                Ok(ids) => break ids,
+                Err(Trouble::Again(error)) if only_task.is_none() || failures < GIVE_UP_AFTER => {
+                    failures += 1;
+                    let delay = backoff(failures);
+                    warn!("the database does not answer, trying again in {delay:?}: {error}");
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = stop.cancelled() => return Ok(None),
+                    }
+                }
+                Err(Trouble::Again(error) | Trouble::Fatal(error)) => return Err(error),
+            }
+        };
         let positions = ids
             .into_iter()
             .flat_map(|handler_id| {
                 [0, 1, 2].map(|lane| Position { handler_id, lane, from: None, after_key: String::new() })
             })
             .collect();
-        Ok(Runner {
+        Ok(Some(Runner {
             line: Line::new(store.clone()),
             store,
             worker_id,
@@ -124,7 +145,7 @@ impl Runner {
             saw_the_end: None,
             last_reap: Instant::now() - REAP_INTERVAL,
             reap_from: DateTime::UNIX_EPOCH,
-        })
+        }))
     }
 
     /// Renews the leases and stops handlers whose lease cannot be renewed, until the handle is dropped.
@@ -395,11 +416,12 @@ impl Runner {
         Ok(())
     }
 
+    /// The definition, which is fetched once; a database that is away for a moment costs no attempt.
     async fn workflow(&mut self, named_task_id: i32) -> Result<Arc<LoadedWorkflow>, Error> {
         if let Some(workflow) = self.workflows.get(&named_task_id) {
             return Ok(workflow.clone());
         }
-        let workflow = Arc::new(self.store.load_workflow(named_task_id).await?);
+        let workflow = Arc::new(batch::with_patience(|| self.store.load_workflow(named_task_id)).await?);
         self.workflows.insert(named_task_id, workflow.clone());
         Ok(workflow)
     }
@@ -451,10 +473,3 @@ impl Runner {
 
 /// A runner of a single task gives up after so many failures in a row (about half a minute).
 const GIVE_UP_AFTER: u32 = 12;
-
-/// Full jitter: uniform up to 50 ms * 2^failures, at most 5 s.
-fn backoff(failures: u32) -> Duration {
-    let most = Duration::from_millis(50 << failures.min(7)).min(Duration::from_secs(5));
-    let random = u32::from_ne_bytes(*Uuid::new_v4().as_bytes().first_chunk().unwrap_or(&[128; 4]));
-    most.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
-}

@@ -26,10 +26,10 @@ impl Worker {
     /// # Errors
     /// A schema that is not this program's; a database that is only away for a while is waited for.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        self.store.require_schema().await?;
         let drain = self.options.drain;
-        let mut runner =
-            Runner::new(self.store.clone(), self.handlers, self.options, self.wake.clone(), None, None).await?;
+        let begun =
+            Runner::begin(self.store.clone(), self.handlers, self.options, self.wake.clone(), None, None, &shutdown);
+        let Some(mut runner) = begun.await? else { return Ok(()) };
         let _working = self.wake.working();
         let _heart = runner.start_heart();
         let _ear = Ear(tokio::spawn(listen(self.store, self.wake)));
@@ -71,7 +71,10 @@ async fn listen(store: Store, wake: Waker) {
                     match tokio::time::timeout(LISTENER_CHECK, listener.try_recv()).await {
                         Ok(Ok(Some(sent))) if sent.payload() == own => {}
                         Ok(Ok(Some(_))) => wake.here(),
-                        Ok(Ok(None)) => debug!("the listener reconnects"),
+                        Ok(Ok(None)) => {
+                            debug!("the listener has reconnected, and may have missed something");
+                            wake.here();
+                        }
                         Ok(Err(error)) => {
                             warn!("the listener failed and begins anew: {error}");
                             break;

@@ -182,7 +182,7 @@ fn a_handler_that_does_not_listen_is_dropped_after_its_timeout() {
         let task = tasker.submit_version(workflow, &json!({}), Submission::default()).await.unwrap().task_id;
         let actor = stage.enters().await;
         actor.is_told_to_stop().await;
-        actor.is_dropped().await;
+        actor.until_dropped().await;
         db.until_task(task, "failed").await;
         assert_eq!(db.ends(task).await, "a failed 1/1 timeout: it did not end within its timeout of 100ms");
         worker.stop().await;

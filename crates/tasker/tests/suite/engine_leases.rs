@@ -81,7 +81,7 @@ fn what_does_not_finish_in_time_is_given_back_and_another_worker_goes_on_at_once
         let stopping = tokio::spawn(worker.stop());
         for actor in actors {
             actor.is_told_to_stop().await;
-            actor.is_dropped().await;
+            actor.until_dropped().await;
         }
         stopping.await.unwrap();
         // not after the lease, nor after the other's poll interval
@@ -173,7 +173,7 @@ fn a_process_that_dies_leaves_its_steps_to_others_when_its_lease_expires() {
         let (one, two) = (stage.enters().await, stage.enters().await);
         assert_eq!((one.attempt.number, two.attempt.number), (1, 1));
         process.kill();
-        one.is_dropped().await;
+        one.until_dropped().await;
         tasker.handle("test.it", nothing());
         let worker = Running::start(&tasker, Settings::default());
         db.until_task(task, "failed").await;
@@ -220,7 +220,7 @@ fn a_worker_that_cannot_renew_a_lease_stops_its_handler_before_the_lease_ends() 
             }
             actor.is_told_to_stop().await;
             // it does not listen
-            let dropped_at = actor.is_dropped().await;
+            let dropped_at = actor.until_dropped().await;
             let lease_expires_at: Moment =
                 db.value(&format!("select lease_expires_at from tasker.leases where task_id = '{task}'")).await;
             assert!(dropped_at < lease_expires_at, "dropped at {dropped_at}, after {lease_expires_at}");
@@ -292,7 +292,7 @@ fn a_cancelled_task_stops_its_handlers_within_a_heartbeat_and_their_answers_are_
         assert!(begun.elapsed() < 2 * SHORT, "{:?}", begun.elapsed());
         // one answers all the same, the other never
         one.completes("1");
-        two.is_dropped().await;
+        two.until_dropped().await;
         assert!(!c.attempt.cancellation.is_cancelled());
         c.completes("2");
         db.until_task(other, "complete").await;

@@ -6,7 +6,10 @@ mod claims;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod engine_attempts;
+mod engine_connections;
+mod engine_drive;
 mod engine_leases;
+mod engine_limits;
 mod engine_results;
 mod engine_workflows;
 mod explain;

@@ -37,7 +37,11 @@ impl Play<'_> {
 
     async fn state(&self, name: &str) -> String {
         let (task, number) = (self.task(), self.number(name));
-        self.db.value(&format!("select state::text from tasker.workflow_steps where task_id = '{task}' and step_number = {number}")).await
+        self.db
+            .value(&format!(
+                "select state::text from tasker.workflow_steps where task_id = '{task}' and step_number = {number}"
+            ))
+            .await
     }
 }
 
@@ -54,11 +58,20 @@ fn two_parents_that_finish_together_release_their_child_once() {
             let mut play = Play::of(db, "a, b > c").await;
             play.live("submit a:in_progress b:in_progress").await;
             let [a, b] = ["a", "b"].map(|name| settle(&play.worker, play.claimed(name), &complete()));
-            assert_eq!(meet(db, &a, end, &b).await, (said("settled"), said("settled"), true), "the second waits for the task");
+            assert_eq!(
+                meet(db, &a, end, &b).await,
+                (said("settled"), said("settled"), true),
+                "the second waits for the task"
+            );
             if end == "rollback" {
                 assert_eq!(Contender::new(db).await.run(&a).await, said("settled"));
             }
-            let queued: i64 = db.value(&format!("select count(*) from tasker.ready_steps where task_id = '{}' and step_number = 2", play.task())).await;
+            let queued: i64 = db
+                .value(&format!(
+                    "select count(*) from tasker.ready_steps where task_id = '{}' and step_number = 2",
+                    play.task()
+                ))
+                .await;
             assert_eq!(queued, 1);
         }
     });
@@ -104,7 +117,10 @@ fn a_task_does_not_die_between_a_claim_and_its_commit() {
         play.live("submit b:in_progress").await;
         let sql = [claim(Uuid::new_v4(), play.handler("a"), 1), settle(&play.worker, play.claimed("b"), &fatal())];
         assert_eq!(meet(db, &sql[0], "commit", &sql[1]).await, (said("1"), said("settled"), false));
-        assert_eq!(db.column::<String>("select status::text from tasker.task_execution_contexts").await, ["in_progress"]);
+        assert_eq!(
+            db.column::<String>("select status::text from tasker.task_execution_contexts").await,
+            ["in_progress"]
+        );
     });
 }
 
@@ -112,16 +128,29 @@ fn a_task_does_not_die_between_a_claim_and_its_commit() {
 fn a_cancel_waits_for_a_claimer_and_takes_its_lease_away() {
     with_database(async |db| {
         let play = Play::through(db, "a", "").await;
-        let sql = [claim(Uuid::new_v4(), play.handler("a"), 1), format!("select tasker.cancel_task('{}')::text", play.task())];
+        let sql = [
+            claim(Uuid::new_v4(), play.handler("a"), 1),
+            format!("select tasker.cancel_task('{}')::text", play.task()),
+        ];
         assert_eq!(meet(db, &sql[0], "commit", &sql[1]).await, (said("1"), said("cancelled"), true));
-        assert_eq!((play.state("a").await.as_str(), db.value::<i64>("select count(*) from tasker.leases").await), ("cancelled", 0));
+        assert_eq!(
+            (play.state("a").await.as_str(), db.value::<i64>("select count(*) from tasker.leases").await),
+            ("cancelled", 0)
+        );
     });
 }
 
 #[test]
 fn what_is_being_cancelled_paused_or_edited_is_not_claimed() {
     with_database(async |db| {
-        for verb in ["cancel_task('T')", "pause_task('T')", "cancel_step('S')", "resolve_step('S', '1')", "edit_step_input('S', '1')", "change_retry_limit('S', 2)"] {
+        for verb in [
+            "cancel_task('T')",
+            "pause_task('T')",
+            "cancel_step('S')",
+            "resolve_step('S', '1')",
+            "edit_step_input('S', '1')",
+            "change_retry_limit('S', 2)",
+        ] {
             let play = Play::through(db, "a > b", "").await;
             let verb = verb.replace('T', &play.task().to_string()).replace('S', &play.step("a").to_string());
             let first = format!("select tasker.{verb}::text");
@@ -136,9 +165,13 @@ fn what_is_being_cancelled_paused_or_edited_is_not_claimed() {
 fn a_pause_waits_for_a_claimer_and_lets_it_run() {
     with_database(async |db| {
         let play = Play::through(db, "a, b", "").await;
-        let sql = [claim(Uuid::new_v4(), play.handler("a"), 1), format!("select tasker.pause_task('{}')::text", play.task())];
+        let sql =
+            [claim(Uuid::new_v4(), play.handler("a"), 1), format!("select tasker.pause_task('{}')::text", play.task())];
         assert_eq!(meet(db, &sql[0], "commit", &sql[1]).await, (said("1"), said("in_progress"), true));
-        assert_eq!((play.state("a").await.as_str(), db.value::<i64>("select count(*) from tasker.ready_steps").await), ("in_progress", 0));
+        assert_eq!(
+            (play.state("a").await.as_str(), db.value::<i64>("select count(*) from tasker.ready_steps").await),
+            ("in_progress", 0)
+        );
     });
 }
 
@@ -146,7 +179,10 @@ fn a_pause_waits_for_a_claimer_and_lets_it_run() {
 fn an_edit_that_waited_for_a_claimer_is_refused() {
     with_database(async |db| {
         let play = Play::through(db, "a", "").await;
-        let sql = [claim(Uuid::new_v4(), play.handler("a"), 1), format!("select tasker.edit_step_input('{}', '1')::text", play.step("a"))];
+        let sql = [
+            claim(Uuid::new_v4(), play.handler("a"), 1),
+            format!("select tasker.edit_step_input('{}', '1')::text", play.step("a")),
+        ];
         assert_eq!(meet(db, &sql[0], "commit", &sql[1]).await, (said("1"), refused("step_not_waiting"), true));
     });
 }
@@ -156,7 +192,10 @@ fn a_limit_is_never_lowered_below_an_attempt_that_begins_meanwhile() {
     with_database(async |db| {
         let mut play = Play::of(db, "a").await;
         play.live("submit a:failed +1s").await;
-        let sql = [claim(Uuid::new_v4(), play.handler("a"), 1), format!("select tasker.change_retry_limit('{}', 1)::text", play.step("a"))];
+        let sql = [
+            claim(Uuid::new_v4(), play.handler("a"), 1),
+            format!("select tasker.change_retry_limit('{}', 1)::text", play.step("a")),
+        ];
         assert_eq!(meet(db, &sql[0], "commit", &sql[1]).await, (said("1"), refused("limit_too_low"), true));
     });
 }
@@ -171,7 +210,11 @@ fn an_expired_lease_is_settled_or_reaped_and_never_both() {
         };
         let play = expired().await;
         let done = settle(&play.worker, play.claimed("a"), &complete());
-        assert_eq!(meet(db, &done, "commit", REAP).await, (said("settled"), said("0 0"), false), "the reaper passes a locked task over");
+        assert_eq!(
+            meet(db, &done, "commit", REAP).await,
+            (said("settled"), said("0 0"), false),
+            "the reaper passes a locked task over"
+        );
         assert_eq!(play.state("a").await, "complete");
         let play = expired().await;
         let done = settle(&play.worker, play.claimed("a"), &complete());
@@ -189,10 +232,18 @@ fn a_lease_that_is_being_renewed_is_not_reaped() {
         let mut play = Play::of(db, "a").await;
         play.live("submit a:in_progress +31s").await;
         let beat = beat(play.worker.id, play.claimed("a"));
-        assert_eq!(meet(db, &beat, "commit", REAP).await, (said("renewed"), said("0 0"), true), "its expiry is asked again");
+        assert_eq!(
+            meet(db, &beat, "commit", REAP).await,
+            (said("renewed"), said("0 0"), true),
+            "its expiry is asked again"
+        );
         assert_eq!(play.state("a").await, "in_progress");
         play.live("+31s").await;
-        assert_eq!(meet(db, REAP, "commit", &beat).await, (said("1 0"), said("unknown"), false), "it asks again, and waits for nobody");
+        assert_eq!(
+            meet(db, REAP, "commit", &beat).await,
+            (said("1 0"), said("unknown"), false),
+            "it asks again, and waits for nobody"
+        );
     });
 }
 
@@ -218,7 +269,11 @@ fn a_result_and_a_cancel_have_one_winner() {
             } else {
                 meet(db, &cancel, "commit", &done).await
             };
-            let expected = if first_wins { (said("settled"), refused("step_is_finished"), true) } else { (said("cancelled"), said("cancelled"), true) };
+            let expected = if first_wins {
+                (said("settled"), refused("step_is_finished"), true)
+            } else {
+                (said("cancelled"), said("cancelled"), true)
+            };
             assert_eq!(answers, expected);
             assert_eq!((play.state("a").await.as_str(), play.state("z").await.as_str()), (a, z));
         }
@@ -255,7 +310,11 @@ fn a_limits_last_slot_goes_to_one() {
         let mut play = Play::of(db, "a[concurrency=1]").await;
         play.live("submit submit").await;
         let sql = [claim(Uuid::new_v4(), play.handler("a"), 5), claim(Uuid::new_v4(), play.handler("a"), 5)];
-        assert_eq!(meet(db, &sql[0], "commit", &sql[1]).await, (said("1"), said("0"), true), "it waits for the key, and counts anew");
+        assert_eq!(
+            meet(db, &sql[0], "commit", &sql[1]).await,
+            (said("1"), said("0"), true),
+            "it waits for the key, and counts anew"
+        );
         db.advance("31s").await;
         Contender::new(db).await.run(REAP).await.unwrap();
         db.advance("1m").await;
@@ -266,15 +325,27 @@ fn a_limits_last_slot_goes_to_one() {
 #[test]
 fn submitting_with_one_key_twice_at_once_gives_one_task() {
     with_database(async |db| {
-        for (end, what) in [("commit", "idempotency_key"), ("rollback", "idempotency_key"), ("commit", "unique_while_live"), ("rollback", "unique_while_live")] {
+        for (end, what) in [
+            ("commit", "idempotency_key"),
+            ("rollback", "idempotency_key"),
+            ("commit", "unique_while_live"),
+            ("rollback", "unique_while_live"),
+        ] {
             let play = Play::of(db, "a").await;
-            let submit = format!("select tasker.submit_task('test', '{}', {what} => '{end}')::text", play.definition.name);
+            let submit =
+                format!("select tasker.submit_task('test', '{}', {what} => '{end}')::text", play.definition.name);
             let (first, second, waited) = meet(db, &submit, end, &submit).await;
             assert!(waited, "the second waits for what becomes of the first");
             assert_eq!(first == second, end == "commit", "{what}");
-            let there: Vec<String> = db.column("select task_id::text from tasker.tasks where state <> 'complete'").await;
+            let there: Vec<String> =
+                db.column("select task_id::text from tasker.tasks where state <> 'complete'").await;
             assert_eq!(there, [second.unwrap().unwrap()]);
-            play.worker.settle(db, &play.worker.claim(db, 9).await.into_iter().map(|claim| (claim, complete())).collect::<Vec<_>>()).await;
+            play.worker
+                .settle(
+                    db,
+                    &play.worker.claim(db, 9).await.into_iter().map(|claim| (claim, complete())).collect::<Vec<_>>(),
+                )
+                .await;
         }
     });
 }
@@ -283,7 +354,12 @@ fn submitting_with_one_key_twice_at_once_gives_one_task() {
 fn another_body_under_a_key_that_is_being_used_is_refused() {
     with_database(async |db| {
         let play = Play::of(db, "a").await;
-        let submit = |context: &str| format!("select tasker.submit_task('test', '{}', '{context}', idempotency_key => 'k')::text", play.definition.name);
+        let submit = |context: &str| {
+            format!(
+                "select tasker.submit_task('test', '{}', '{context}', idempotency_key => 'k')::text",
+                play.definition.name
+            )
+        };
         let (_, second, waited) = meet(db, &submit("{}"), "commit", &submit("{\"a\":1}")).await;
         assert_eq!((second, waited), (refused("idempotency_key_reused"), true));
     });
@@ -296,9 +372,26 @@ fn every_verb_but_submit_refuses_an_isolation_that_would_lose_a_join() {
         play.live("submit a:in_progress").await;
         let (task, step, worker) = (play.task(), play.step("b"), play.worker.id);
         let held = play.claimed("a");
-        let mut verbs: Vec<String> = ["cancel_task", "retry_task", "resolve_task", "pause_task", "resume_task"].map(|verb| format!("select tasker.{verb}('{task}')::text")).into();
-        verbs.extend(["cancel_step('S')", "retry_step('S')", "resolve_step('S', '1')", "edit_step_input('S', '1')", "change_retry_limit('S', 5)"].map(|verb| format!("select tasker.{}::text", verb.replace('S', &step.to_string()))));
-        verbs.extend([settle(&play.worker, held, &complete()), claim(worker, play.handler("b"), 1), beat(worker, held), release(held), REAP.into()]);
+        let mut verbs: Vec<String> = ["cancel_task", "retry_task", "resolve_task", "pause_task", "resume_task"]
+            .map(|verb| format!("select tasker.{verb}('{task}')::text"))
+            .into();
+        verbs.extend(
+            [
+                "cancel_step('S')",
+                "retry_step('S')",
+                "resolve_step('S', '1')",
+                "edit_step_input('S', '1')",
+                "change_retry_limit('S', 5)",
+            ]
+            .map(|verb| format!("select tasker.{}::text", verb.replace('S', &step.to_string()))),
+        );
+        verbs.extend([
+            settle(&play.worker, held, &complete()),
+            claim(worker, play.handler("b"), 1),
+            beat(worker, held),
+            release(held),
+            REAP.into(),
+        ]);
         let mut session = Contender::new(db).await;
         for level in ["repeatable read", "serializable"] {
             for verb in &verbs {
@@ -362,10 +455,12 @@ fn overlapping_verbs_neither_deadlock_nor_fail() {
         for one in running {
             one.await.unwrap();
         }
-        let deadlocks: i64 = db.value("select deadlocks from pg_stat_database where datname = current_database()").await;
+        let deadlocks: i64 =
+            db.value("select deadlocks from pg_stat_database where datname = current_database()").await;
         assert_eq!(deadlocks, 0);
         for verb in ["claim", "settle", "reap", "cancel", "retry", "edit_input", "change_limit"] {
-            let done: i64 = db.value(&format!("select count(*) from tasker.workflow_step_transitions where verb = '{verb}'")).await;
+            let done: i64 =
+                db.value(&format!("select count(*) from tasker.workflow_step_transitions where verb = '{verb}'")).await;
             assert!(done > 0, "in all that nobody came to {verb}");
         }
     });
@@ -383,7 +478,9 @@ async fn wander(mut session: sqlx::PgConnection, worker: Worker, tasks: Vec<Uuid
     for _ in 0..150 {
         let task = tasks[chance(tasks.len() as u64)];
         let step = tasker::step_id(task, chance(6) as i32);
-        let by_hand = |verb: &str| format!("select tasker.{verb}::text").replace('S', &step.to_string()).replace('T', &task.to_string());
+        let by_hand = |verb: &str| {
+            format!("select tasker.{verb}::text").replace('S', &step.to_string()).replace('T', &task.to_string())
+        };
         let verb = match chance(16) {
             0 => by_hand("pause_task('T')"),
             1 | 2 => by_hand("resume_task('T')"),

@@ -69,12 +69,7 @@ impl TestDatabase {
     /// Everything in it that breaks a promise.
     #[cfg(feature = "embedded")]
     pub async fn violations(&self) -> Vec<String> {
-        super::invariants::violations(&mut *self.pool().acquire().await.unwrap()).await
-    }
-
-    /// Whether it runs inside this process.
-    pub fn is_embedded(&self) -> bool {
-        self.server.is_none()
+        super::invariants::violations(&mut self.pool().acquire().await.unwrap()).await
     }
 
     /// The URL of this database, for those who connect by themselves.

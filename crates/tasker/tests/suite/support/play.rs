@@ -95,13 +95,12 @@ impl<'a> Play<'a> {
                 "`{word}` of `{history}` went otherwise\n{}",
                 self.picture().await
             );
-            let differs: Vec<String> = sqlx::query_scalar(
-                "select d::text from tasker.step_readiness_divergences d where d.task_id = any($1)",
-            )
-            .bind(&self.tasks)
-            .fetch_all(self.db.pool())
-            .await
-            .unwrap();
+            let differs: Vec<String> =
+                sqlx::query_scalar("select d::text from tasker.step_readiness_divergences d where d.task_id = any($1)")
+                    .bind(&self.tasks)
+                    .fetch_all(self.db.pool())
+                    .await
+                    .unwrap();
             assert!(differs.is_empty(), "after `{word}` of `{history}`: {differs:?}\n{}", self.picture().await);
         }
     }

@@ -50,6 +50,7 @@ struct Shared {
     fates: Mutex<Fates>,
     exchanges: watch::Sender<usize>,
     requests: AtomicUsize,
+    refusals: watch::Sender<usize>,
     /// Connections are cut or go silent when this changes.
     road: watch::Sender<Road>,
 }
@@ -70,13 +71,16 @@ impl Proxy {
             fates: Mutex::new(Box::new(|_| Fate::Arrives)),
             exchanges: watch::Sender::new(0),
             requests: AtomicUsize::new(0),
+            refusals: watch::Sender::new(0),
             road: watch::Sender::new(Road::Open),
         });
         let proxy = Proxy { folder, shared: shared.clone() };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let shared = shared.clone();
-                if *shared.road.borrow() != Road::Closed {
+                if *shared.road.borrow() == Road::Closed {
+                    shared.refusals.send_modify(|refusals| *refusals += 1);
+                } else {
                     tokio::spawn(async move { connection(client, shared).await });
                 }
             }
@@ -105,6 +109,13 @@ impl Proxy {
         let mut exchanges = self.shared.exchanges.subscribe();
         let enough = self.exchanges() + count;
         soon("exchanges", exchanges.wait_for(|exchanges| *exchanges >= enough)).await.unwrap();
+    }
+
+    /// Until so many more connections were refused.
+    pub async fn more_refusals(&self, count: usize) {
+        let mut refusals = self.shared.refusals.subscribe();
+        let enough = *refusals.borrow() + count;
+        soon("connections that are refused", refusals.wait_for(|refusals| *refusals >= enough)).await.unwrap();
     }
 
     /// How many requests of any kind were sent so far.

@@ -192,7 +192,7 @@ impl Actor {
     }
 
     /// Until its future is dropped. Gives when that was.
-    pub async fn is_dropped(self) -> Moment {
+    pub async fn until_dropped(self) -> Moment {
         soon("the end of a handler's future", self.exit).await.unwrap()
     }
 }
