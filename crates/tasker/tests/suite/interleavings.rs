@@ -13,8 +13,22 @@ use crate::support::{
 
 /// Verbs over the step s or its task, by the worker that holds s or by somebody else.
 const VERBS: [&str; 16] = [
-    "claim", "complete", "fail", "wait", "release", "heartbeat", "reap", "s:cancel", "s:retry", "s:resolve", "s:edit", "s:limit", "task:cancel",
-    "task:retry", "task:pause", "task:resume",
+    "claim",
+    "complete",
+    "fail",
+    "wait",
+    "release",
+    "heartbeat",
+    "reap",
+    "s:cancel",
+    "s:retry",
+    "s:resolve",
+    "s:edit",
+    "s:limit",
+    "task:cancel",
+    "task:retry",
+    "task:pause",
+    "task:resume",
 ];
 
 /// These pass over what somebody has locked, as if it were not there.
@@ -76,7 +90,13 @@ fn all_pairs(history: &str, how: &str) {
             }
         }
         let shown: Vec<_> = strange.iter().take(5).map(String::as_str).collect();
-        assert!(strange.is_empty(), "{} of {} meetings end like no order of the two:\n{}", strange.len(), VERBS.len().pow(2), shown.join("\n"));
+        assert!(
+            strange.is_empty(),
+            "{} of {} meetings end like no order of the two:\n{}",
+            strange.len(),
+            VERBS.len().pow(2),
+            shown.join("\n")
+        );
     });
 }
 
@@ -115,7 +135,8 @@ impl Stage<'_> {
     async fn clear(&mut self, scene: &Scene) -> String {
         self.play.live("+0s").await;
         let picture = self.play.picture().await;
-        let state: String = self.play.db.value(&format!("select state::text from tasker.tasks where task_id = '{}'", scene.task)).await;
+        let state: String =
+            self.play.db.value(&format!("select state::text from tasker.tasks where task_id = '{}'", scene.task)).await;
         if state != "complete" && state != "cancelled" {
             self.play.db.cancel_task(scene.task, Default::default()).await.unwrap();
         }

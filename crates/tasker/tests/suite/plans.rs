@@ -44,7 +44,8 @@ fn verbs() -> Vec<(&'static str, &'static str, String)> {
                lanes => '{{1}}', positions => '{{-infinity}}', keys => '{{\"\"}}', capacity => 0, lease => interval '30 s') x"
         )
     };
-    let step = |call: &str| format!("select count(x::text) from tasker.{} x", call.replace('S', "tasker.step_id($1, $2)"));
+    let step =
+        |call: &str| format!("select count(x::text) from tasker.{} x", call.replace('S', "tasker.step_id($1, $2)"));
     let task = |call: &str| format!("select count(x::text) from tasker.{} x", call.replace('T', "$1"));
     vec![
         ("settle: complete", "p:complete s:in_progress", settle("complete", "1")),
@@ -88,7 +89,8 @@ fn verbs() -> Vec<(&'static str, &'static str, String)> {
 async fn fill(db: &TestDatabase, play: &Play<'_>, steps: i64) {
     let worker = Worker::new(db, play.definition.steps.iter().map(|step| step.handler.clone())).await;
     let mut connection = db.pool().acquire().await.unwrap();
-    let stored: i64 = sqlx::query_scalar("select 4 * count(*) from tasker.tasks").fetch_one(&mut *connection).await.unwrap();
+    let stored: i64 =
+        sqlx::query_scalar("select 4 * count(*) from tasker.tasks").fetch_one(&mut *connection).await.unwrap();
     let mut missing = (steps - stored) / 4;
     let mut ended = Vec::new();
     loop {
@@ -156,7 +158,11 @@ async fn examine(watch: &Watch, db: &TestDatabase, mode: &str, wrong: &mut Vec<S
 
 /// No table is analyzed behind our back.
 async fn without_autovacuum(db: &TestDatabase) {
-    let tables: Vec<String> = db.column("select oid::regclass::text from pg_class where relnamespace = 'tasker'::regnamespace and relkind = 'r'").await;
+    let tables: Vec<String> = db
+        .column(
+            "select oid::regclass::text from pg_class where relnamespace = 'tasker'::regnamespace and relkind = 'r'",
+        )
+        .await;
     for table in tables {
         db.run(&format!("alter table {table} set (autovacuum_enabled = off)")).await;
     }

@@ -36,8 +36,19 @@ pub struct Cost {
 
 /// Tables that grow with tasks: nobody reads them from one end to the other.
 const GROWING: [&str; 13] = [
-    "tasks", "task_payloads", "task_deadlines", "idempotency_keys", "unique_live_keys", "task_transitions", "workflow_step_transitions", "step_results",
-    "step_errors", "step_inputs", "join_counts", "ready_steps", "leases",
+    "tasks",
+    "task_payloads",
+    "task_deadlines",
+    "idempotency_keys",
+    "unique_live_keys",
+    "task_transitions",
+    "workflow_step_transitions",
+    "step_results",
+    "step_errors",
+    "step_inputs",
+    "join_counts",
+    "ready_steps",
+    "leases",
 ];
 
 impl Watch {
@@ -86,8 +97,12 @@ fn sins(plan: &Value, found: &mut Vec<String>) {
         "" => text("Index Name"),
         table => table,
     };
-    if GROWING.iter().any(|growing| table == *growing || text("Index Name").starts_with(growing) && kind == "Bitmap Index Scan") {
-        let whole = kind == "Seq Scan" || kind == "Sample Scan" || (kind.contains("Index") && plan["Index Cond"].is_null());
+    if GROWING
+        .iter()
+        .any(|growing| table == *growing || text("Index Name").starts_with(growing) && kind == "Bitmap Index Scan")
+    {
+        let whole =
+            kind == "Seq Scan" || kind == "Sample Scan" || (kind.contains("Index") && plan["Index Cond"].is_null());
         if whole && plan["Actual Loops"].as_f64() != Some(0.0) {
             found.push(format!("{kind} of {table} without a condition"));
         }
