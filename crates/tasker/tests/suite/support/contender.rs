@@ -102,6 +102,11 @@ impl Ring {
         let (other, answer) = pending.answer().await;
         (said, answer, waited, Ring(one, other))
     }
+
+    /// One after the other.
+    pub async fn one_by_one(&mut self, first: &str, second: &str) -> (Said, Said) {
+        (self.0.run(first).await, self.1.run(second).await)
+    }
 }
 
 /// A worker's call to settle one claim, as a statement; it gives the answer.
