@@ -46,7 +46,7 @@ fn text(examination: &Examination, paint: Paint) -> String {
     }
     let wrong = examination.findings.iter().filter(|finding| finding.wrong).count();
     text += &match wrong {
-        0 => format!("nothing is wrong; schema version {}\n", examination.schema_version.0),
+        0 => format!("nothing is wrong; schema version {}\n", examination.schema_version),
         _ => format!("{} to mend\n", counted(wrong, "thing")),
     };
     text

@@ -15,6 +15,7 @@ mod signals;
 mod subject;
 mod task;
 mod worker;
+mod workflow;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -48,6 +49,7 @@ enum Command {
     Run(run::Args),
     Worker(worker::Args),
     Migrate(migrate::Args),
+    Workflow(workflow::Args),
     Task(task::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
@@ -108,6 +110,7 @@ async fn perform(command: Command, session: &Session) -> Result<Ending, Failure>
         Command::Run(args) => run::run(args, session).await,
         Command::Worker(args) => worker::run(args, session).await,
         Command::Migrate(args) => migrate::run(args, session).await,
+        Command::Workflow(args) => workflow::run(args, session).await,
         Command::Task(args) => task::run(args, session).await,
         Command::Explain(args) => explain::run(args, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,

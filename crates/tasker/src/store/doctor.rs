@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::{FromRow, Row};
+use sqlx::{FromRow, PgConnection, Row};
 
 use super::{SCHEMA_VERSION, Store};
 use crate::Error;
@@ -25,8 +25,8 @@ pub struct Finding {
 /// What was looked at, and what was found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Examination {
-    /// The schema's version in the database, 0 for none, and the one that this program needs.
-    pub schema_version: (i32, i32),
+    /// The schema's version in the database; 0: there is none, or nobody looked.
+    pub schema_version: i32,
     /// The checks that were made.
     pub checks: Vec<&'static str>,
     /// What they found.
@@ -70,6 +70,9 @@ const CHECKS: &[Check] = checks! {
 /// Of one check's rows, at most so many are told.
 const AT_MOST: usize = 20;
 
+/// How often two sessions are compared.
+const COMPARISONS: usize = 3;
+
 /// How long a notification to oneself may take.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
@@ -86,8 +89,16 @@ impl Store {
     /// # Errors
     /// A database that cannot be reached. A check that fails is a finding.
     pub async fn examine(&self, everything: bool) -> Result<Examination, Error> {
+        let mut examination = Examination::default();
+        if !self.is_single() {
+            examination.look("pooler", self.pooler_findings().await);
+            if examination.is_wrong() {
+                // sessions that are mixed up may answer anything
+                return Ok(examination);
+            }
+        }
         let found = self.schema_version().await?;
-        let mut examination = Examination { schema_version: (found, SCHEMA_VERSION), ..Examination::default() };
+        examination.schema_version = found;
         examination.look("schema", self.schema_findings(found).await);
         for check in CHECKS {
             if (check.of_schema && found != SCHEMA_VERSION) || (self.is_single() && !check.on_embedded) {
@@ -136,10 +147,30 @@ impl Store {
         }
     }
 
+    /// Whether two sessions that are open at once are one for the server: a pooler gives its own away after each transaction.
+    /// Asked without prepared statements, which such a pooler mixes up.
+    async fn pooler_findings(&self) -> Result<Vec<Found>, Error> {
+        let (mut one, mut other) = (self.pool.acquire().await?, self.pool.acquire().await?);
+        for _ in 0..COMPARISONS {
+            if backend(&mut one).await? == backend(&mut other).await? {
+                return Ok(vec![Found {
+                    wrong: true,
+                    problem:
+                        "a pooler in transaction mode stands between: it mixes up sessions' prepared statements, and \
+                              notifications do not arrive; nothing else was looked at"
+                            .into(),
+                    remedy: "give a URL that leads to the server itself, or to a pool in session mode".into(),
+                }]);
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// Whether a session that listens hears what another says.
     async fn notification_findings(&self) -> Result<Vec<Found>, Error> {
         let Some(mut listener) = self.listener().await? else { return Ok(Vec::new()) };
-        self.wake().await?;
+        // where this fails, nothing is heard
+        let _ = self.wake().await;
         let own = self.process_id.to_string();
         let heard = tokio::time::timeout(HEARD_WITHIN, async {
             loop {
@@ -154,10 +185,9 @@ impl Store {
             Ok(true) => Vec::new(),
             _ => vec![Found {
                 wrong: false,
-                problem: "notifications do not arrive: a pooler in transaction mode may stand between".into(),
-                remedy:
-                    "give workers a URL that leads to the server itself; until then they find new work once a second"
-                        .into(),
+                problem: "notifications do not arrive".into(),
+                remedy: "give workers a URL that leads to the server itself; without, they find new work once a second"
+                    .into(),
             }],
         })
     }
@@ -169,6 +199,11 @@ impl Store {
     }
 }
 
+/// The server's process behind a session.
+async fn backend(connection: &mut PgConnection) -> Result<i32, Error> {
+    Ok(sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?.try_get_unchecked(0)?)
+}
+
 impl Examination {
     /// Whether anything must be mended.
     pub fn is_wrong(&self) -> bool {
@@ -177,10 +212,14 @@ impl Examination {
 
     fn look(&mut self, check: &'static str, found: Result<Vec<Found>, Error>) {
         self.checks.push(check);
-        let found = found.unwrap_or_else(|error| {
-            let problem = format!("the check could not be made: {error}");
-            vec![Found { wrong: true, problem, remedy: "see what the database says".into() }]
-        });
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => vec![Found {
+                wrong: true,
+                problem: format!("the check could not be made: {error}"),
+                remedy: "see what the database says".into(),
+            }],
+        };
         let rest = found.get(AT_MOST..).unwrap_or_default();
         let rest = (!rest.is_empty()).then(|| Found {
             wrong: rest.iter().any(|found| found.wrong),
