@@ -135,7 +135,7 @@ async fn fill(db: &TestDatabase, play: &Play<'_>, steps: i64) {
         if reply.claimed.is_empty() && missing == 0 {
             return;
         }
-        let end = |claim: Claim| match claim.attempt == 1 && claim.claim_id.as_u128() % 10 == 0 {
+        let end = |claim: Claim| match claim.attempt == 1 && claim.claim_id.as_u128().is_multiple_of(10) {
             true => (claim, Outcome::Fail { retryable: None, delay: Some(0.0) }),
             false => (claim, Outcome::Complete("{\"ok\":true}".into())),
         };
