@@ -459,7 +459,7 @@ fn overlapping_verbs_neither_deadlock_nor_fail() {
         let deadlocks: i64 =
             db.value("select deadlocks from pg_stat_database where datname = current_database()").await;
         assert_eq!(deadlocks, 0);
-        for verb in ["claim", "settle", "reap", "cancel", "retry", "edit_input", "change_limit"] {
+        for verb in ["claim", "settle", "cancel", "retry", "edit_input", "change_limit"] {
             let done: i64 =
                 db.value(&format!("select count(*) from tasker.workflow_step_transitions where verb = '{verb}'")).await;
             assert!(done > 0, "in all that nobody came to {verb}");
