@@ -79,7 +79,8 @@ fn all_pairs(history: &str, how: &str) {
                 let (said, answer, waited, again) = ring.meet(db, &one, "commit", &other).await;
                 ring = again;
                 let picture = stage.clear(&scene).await;
-                let passes = PASS_OVER.contains(&second) && picture == serial[&(first, "")];
+                let gave_up = answer.as_ref().is_err_and(|code| code == "lock_not_available");
+                let passes = (PASS_OVER.contains(&second) || gave_up) && picture == serial[&(first, "")];
                 if picture != serial[&(first, second)] && picture != serial[&(second, first)] && !passes {
                     strange.push(format!(
                         "{first} ({said:?}), then {second} ({answer:?}, waited: {waited}):\n{picture}in this order:\n{}in the other:\n{}",

@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod claims;
+mod divergences;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod engine_attempts;
