@@ -50,32 +50,38 @@ pub struct TaskExecutionContext {
 
 const COLUMNS: &str = "select task_id, named_task_id, status, paused, total_steps, pending_steps, in_progress_steps, completed_steps, \
      failed_steps, cancelled_steps, resolved_manually_steps, skipped_steps, ready_steps, execution_status, recommended_action, \
-     completion_percentage::float8 as completion_percentage, health_status, next_retry_at from tasker.task_execution_contexts c where ";
+     completion_percentage::float8 as completion_percentage, health_status, next_retry_at from ";
 
 impl TaskExecutionContext {
     /// One task's context; `None`: there is no such task.
     pub async fn find(store: &Store, task_id: Uuid) -> Result<Option<TaskExecutionContext>, Error> {
-        let sql = format!("{COLUMNS} c.task_id = $1");
+        let sql = format!("{COLUMNS} tasker.task_execution_contexts c where c.task_id = $1");
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_optional(store.pool()).await?)
     }
 
     /// Tasks with a step that may be claimed now. Starts from the queue.
     pub async fn with_ready_steps(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
-        Self::list(store, "c.task_id in (select r.task_id from tasker.ready_steps r) and c.ready_steps > 0").await
+        // offset 0: one task after the other, whatever the planner believes of their number
+        Self::list(
+            store,
+            "(select distinct r.task_id as id from tasker.ready_steps r) r
+             cross join lateral (select * from tasker.task_execution_contexts c where c.task_id = r.id offset 0) c where c.ready_steps > 0",
+        )
+        .await
     }
 
     /// Tasks that go on only when a person acts.
     pub async fn blocked(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
-        Self::list(store, "c.execution_status = 'blocked_by_failures'").await
+        Self::list(store, "tasker.task_execution_contexts c where c.execution_status = 'blocked_by_failures'").await
     }
 
     /// Tasks whose steps are all satisfied.
     pub async fn complete(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
-        Self::list(store, "c.execution_status = 'all_complete'").await
+        Self::list(store, "tasker.task_execution_contexts c where c.execution_status = 'all_complete'").await
     }
 
-    async fn list(store: &Store, condition: &str) -> Result<Vec<TaskExecutionContext>, Error> {
-        let sql = format!("{COLUMNS} {condition} order by c.task_id");
+    async fn list(store: &Store, from: &str) -> Result<Vec<TaskExecutionContext>, Error> {
+        let sql = format!("{COLUMNS} {from} order by c.task_id");
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(store.pool()).await?)
     }
 

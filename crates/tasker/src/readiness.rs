@@ -147,9 +147,10 @@ pub struct StepReadinessStatus {
     pub last_attempted_at: Option<DateTime<Utc>>,
 }
 
-const STEP_COLUMNS: &str = "select workflow_step_id, task_id, step_number, named_step_id, name, current_state, dependencies_satisfied, \
-     retry_eligible, ready_for_execution, blocking_reason, last_failure_at, next_retry_at, total_parents, completed_parents, \
-     attempts, retry_limit, backoff_request_seconds, last_attempted_at from tasker.step_readiness_statuses v where ";
+const STEP_COLUMNS: &str = "select v.workflow_step_id, v.task_id, v.step_number, v.named_step_id, v.name, v.current_state, \
+     v.dependencies_satisfied, v.retry_eligible, v.ready_for_execution, v.blocking_reason, v.last_failure_at, \
+     v.next_retry_at, v.total_parents, v.completed_parents, v.attempts, v.retry_limit, \
+     v.backoff_request_seconds, v.last_attempted_at from ";
 
 /// Which steps to ask for. Built from [`StepReadinessStatus`]'s scopes; every scope can be narrowed by another.
 #[derive(Clone, Debug)]
@@ -224,13 +225,21 @@ impl StepScope {
     pub async fn all(&self, store: &Store) -> Result<Vec<StepReadinessStatus>, Error> {
         let mut sql = String::from(STEP_COLUMNS);
         sql.push_str(match (self.task_id, self.step_id) {
-            (_, Some(_)) => "v.task_id = tasker.task_of($1) and v.step_number = tasker.step_number_of($1)",
-            (Some(_), None) => "v.task_id = $1",
-            // over all tasks: from the hot set where that is all that can match, else from the live tasks
-            (None, None) if self.conditions.contains(&"v.ready_for_execution") => {
-                "$1::uuid is null and (v.task_id, v.step_number) in (select r.task_id, r.step_number from tasker.ready_steps r)"
+            (_, Some(_)) => {
+                "tasker.step_readiness_statuses v where v.task_id = tasker.task_of($1) and v.step_number = tasker.step_number_of($1)"
             }
-            (None, None) => "$1::uuid is null and v.task_id in (select k.task_id from tasker.tasks k where k.state in ('pending', 'in_progress', 'failed'))",
+            (Some(_), None) => "tasker.step_readiness_statuses v where v.task_id = $1",
+            // over all tasks: from the hot set where that is all that can match, else from the live tasks; offset 0: one
+            // after the other, whatever the planner believes of their number
+            (None, None) if self.conditions.contains(&"v.ready_for_execution") => {
+                "tasker.ready_steps r cross join lateral (
+                   select * from tasker.step_readiness_statuses v where v.task_id = r.task_id and v.step_number = r.step_number offset 0) v
+                 where $1::uuid is null"
+            }
+            (None, None) => {
+                "tasker.tasks k cross join lateral (select * from tasker.step_readiness_statuses v where v.task_id = k.task_id offset 0) v
+                 where $1::uuid is null and k.state in ('pending', 'in_progress', 'failed')"
+            }
         });
         for condition in &self.conditions {
             sql.push_str(" and ");

@@ -7,16 +7,14 @@ language plpgsql
 set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
-declare now_ timestamptz := tasker.clock(); l_tasks uuid[]; l_steps int[];
+declare now_ timestamptz := tasker.clock(); places tid[]; l_tasks uuid[]; l_steps int[];
 begin
-  with orphans as materialized (
-    select l.task_id, l.step_number, l.claim_id from tasker.leases l
+  select array_agg(o.place) into places from (
+    select l.ctid as place from tasker.leases l
     where l.lease_expires_at > now_ and l.worker_id = by_worker and l.claim_id <> all(known_claims)
-    for update skip locked),
-  extended as (
-    update tasker.leases l set lease_expires_at = now_ + lease from orphans o
-    where l.task_id = o.task_id and l.step_number = o.step_number and l.claim_id = o.claim_id
-    returning l.task_id, l.step_number)
+    for update skip locked) o;
+  with extended as (
+    update tasker.leases l set lease_expires_at = now_ + lease where l.ctid = any(places) returning l.task_id, l.step_number)
   select array_agg(e.task_id), array_agg(e.step_number) into l_tasks, l_steps from extended e;
   return query select d.* from tasker.deliver(l_tasks, l_steps) d;
 end $$;

@@ -38,10 +38,9 @@ begin
     end if;
   end if;
 
-  delete from tasker.idempotency_keys k using (
-    select o.task_namespace_id, o.idempotency_key from tasker.idempotency_keys o
-    where o.created_at < now_ - interval '30 days' order by o.created_at limit at_most for update skip locked) o
-  where k.task_namespace_id = o.task_namespace_id and k.idempotency_key = o.idempotency_key;
+  delete from tasker.idempotency_keys k where k.ctid = any(array(
+    select o.ctid from tasker.idempotency_keys o
+    where o.created_at < now_ - interval '30 days' order by o.created_at limit at_most for update skip locked));
 
   select array_agg(d.task_id) into wanted from (
     select d.task_id from tasker.task_deadlines d where d.deadline <= now_ order by d.deadline, d.task_id limit at_most) d;

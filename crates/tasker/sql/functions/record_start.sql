@@ -4,7 +4,7 @@ language plpgsql as $$
 begin
   with k as (
     update tasker.tasks k set state = 'in_progress'
-    where k.task_id = any(of_tasks) and k.state = 'pending' and exists (select from tasker.leases l where l.task_id = k.task_id)
+    where k.task_id = any(of_tasks) and k.state = 'pending' and exists (select from tasker.leases l where l.task_id = k.task_id offset 0)
     returning k.task_id, k.paused),
   b as materialized (select nextval('tasker.transition_numbers') as number)
   insert into tasker.task_transitions (task_id, number, to_state, paused, verb, at)

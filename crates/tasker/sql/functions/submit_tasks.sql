@@ -39,7 +39,10 @@ begin
       select u.ord::int as ord, u.id, u.key, u.hash, k.task_id, k.body_hash
       from unnest(named_task_ids, of_idempotency_keys, ids, hashes) with ordinality u(named_task_id, key, id, hash, ord)
       join tasker.named_tasks t on t.named_task_id = u.named_task_id
-      join tasker.idempotency_keys k on k.task_namespace_id = t.task_namespace_id and k.idempotency_key = u.key
+      -- offset 0: one probe of the index a key; a join would read all keys of the namespace where there are no statistics
+      cross join lateral (
+        select k.task_id, k.body_hash from tasker.idempotency_keys k
+        where k.task_namespace_id = t.task_namespace_id and k.idempotency_key = u.key offset 0) k
       where k.task_id <> u.id
     loop
       if x.body_hash <> x.hash then

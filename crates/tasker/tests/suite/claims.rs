@@ -304,13 +304,16 @@ fn a_lost_reply_is_found_again_by_what_the_worker_did_not_name() {
         let mut play = Play::of(db, "a, b").await;
         play.live("submit a:in_progress b:in_progress").await;
         let known = play.claims[&(play.task(), 0)].claim_id;
-        let found: Vec<Uuid> = sqlx::query_scalar("select claim_id from tasker.adopt($1, array[$2], '30 s')")
+        db.advance("20s").await;
+        let found: Vec<Uuid> = sqlx::query_scalar("select claim_id from tasker.adopt($1, array[$2], interval '30 s')")
             .bind(play.worker.id)
             .bind(known)
             .fetch_all(db.pool())
             .await
             .unwrap();
         assert_eq!(found, [play.claims[&(play.task(), 1)].claim_id]);
+        db.advance("20s").await;
+        assert_eq!(reap(db).await, (1, 0), "what was found has begun its lease anew");
     });
 }
 
@@ -330,7 +333,7 @@ fn a_claim_brings_the_context_the_edited_input_and_the_results_that_are_needed()
     with_database(async |db| {
         let mut play = Play::of(db, "a, b > c; a > d").await;
         play.live(r#"submit(context={"order":12345678901234567890}) a:complete b:resolve c:edit c:in_progress"#).await;
-        let row = sqlx::query("select * from tasker.adopt($1, '{}', '30 s')")
+        let row = sqlx::query("select * from tasker.adopt($1, '{}', interval '30 s')")
             .bind(play.worker.id)
             .fetch_one(db.pool())
             .await

@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod claims;
+mod divergences;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod engine_attempts;
@@ -15,6 +16,8 @@ mod engine_submissions;
 mod engine_workflows;
 mod explain;
 mod grid;
+mod interleavings;
+mod plans;
 mod races;
 mod readiness;
 mod schema;

@@ -55,8 +55,9 @@ async fn meet(db: &TestDatabase, first: &str, end: &str, second: &str) -> (conte
 fn two_parents_that_finish_together_release_their_child_once() {
     with_database(async |db| {
         for end in ["commit", "rollback"] {
-            let mut play = Play::of(db, "a, b > c").await;
-            play.live("submit a:in_progress b:in_progress").await;
+            // the task has begun: nothing but its lock stands between the two
+            let mut play = Play::of(db, "x; a, b > c").await;
+            play.live("submit x:complete a:in_progress b:in_progress").await;
             let [a, b] = ["a", "b"].map(|name| settle(&play.worker, play.claimed(name), &complete()));
             assert_eq!(
                 meet(db, &a, end, &b).await,
@@ -68,7 +69,7 @@ fn two_parents_that_finish_together_release_their_child_once() {
             }
             let queued: i64 = db
                 .value(&format!(
-                    "select count(*) from tasker.ready_steps where task_id = '{}' and step_number = 2",
+                    "select count(*) from tasker.ready_steps where task_id = '{}' and step_number = 3",
                     play.task()
                 ))
                 .await;
@@ -80,8 +81,8 @@ fn two_parents_that_finish_together_release_their_child_once() {
 #[test]
 fn two_leaves_that_finish_together_complete_their_task() {
     with_database(async |db| {
-        let mut play = Play::of(db, "a, b").await;
-        play.live("submit a:in_progress b:in_progress").await;
+        let mut play = Play::of(db, "x, a, b").await;
+        play.live("submit x:complete a:in_progress b:in_progress").await;
         let [a, b] = ["a", "b"].map(|name| settle(&play.worker, play.claimed(name), &complete()));
         assert_eq!(meet(db, &a, "commit", &b).await, (said("settled"), said("settled"), true));
         assert_eq!(db.column::<String>("select state::text from tasker.tasks").await, ["complete"]);
@@ -91,8 +92,8 @@ fn two_leaves_that_finish_together_complete_their_task() {
 #[test]
 fn two_last_steps_that_die_together_fail_their_task() {
     with_database(async |db| {
-        let mut play = Play::of(db, "a, b").await;
-        play.live("submit a:in_progress b:in_progress").await;
+        let mut play = Play::of(db, "x, a, b").await;
+        play.live("submit x:complete a:in_progress b:in_progress").await;
         let [a, b] = ["a", "b"].map(|name| settle(&play.worker, play.claimed(name), &fatal()));
         assert_eq!(meet(db, &a, "commit", &b).await, (said("settled"), said("settled"), true));
         assert_eq!(db.column::<String>("select state::text from tasker.tasks").await, ["failed"]);
@@ -444,7 +445,7 @@ fn overlapping_verbs_neither_deadlock_nor_fail() {
     with_real_clock(async |db| {
         let mut play = Play::of(db, "a, b > c; c, d > e; f[concurrency=2 key=k]").await;
         for _ in 0..6 {
-            play.submit_only().await;
+            play.live("submit").await;
         }
         let mut running = Vec::new();
         for seed in 0..6u64 {

@@ -122,9 +122,20 @@ impl TestDatabase {
         self.run(HELD_CLOCK).await;
     }
 
-    /// The time by the clock that stands still.
+    /// The time by the database's clock, be it held or not.
     pub async fn now(&self) -> Moment {
-        self.value("select at from tasker_test.clock").await
+        self.value("select tasker.clock()").await
+    }
+
+    /// Whether the clock stands still.
+    pub async fn is_held(&self) -> bool {
+        self.value("select to_regclass('tasker_test.clock') is not null").await
+    }
+
+    /// A pool of one session with further settings.
+    pub async fn store_with(&self, settings: &[(&str, &str)]) -> Store {
+        let options = self.server.clone().expect("the embedded database has one session only");
+        Store::connect(options.options(settings.iter().copied()), 1, false).await.unwrap()
     }
 
     /// Moves the clock on: `5s`, `1h30m`.

@@ -10,6 +10,7 @@ mod rule;
 mod server;
 mod sketch;
 mod stage;
+pub mod watch;
 mod worker;
 
 pub use database::{Moment, TestDatabase};

@@ -20,6 +20,8 @@ pub struct Rule {
 impl Rule {
     /// Lives through the history and compares the pictures.
     pub async fn check(&self, db: &TestDatabase) {
+        // shown where it fails
+        println!("{}: `{}`, `{}`", self.name, self.graph, self.history);
         let play = Play::through(db, self.graph, self.history).await;
         self.picture.assert_eq(&play.picture().await);
     }
@@ -38,6 +40,7 @@ macro_rules! rules {
         )*
 
         /// All of them, for another database.
+        #[cfg(feature = "embedded")]
         pub const RULES: &[Rule] =
             &[$(Rule { name: stringify!($name), graph: $graph, history: $history, picture: $picture }),*];
     };

@@ -109,6 +109,9 @@ async fn template(admin: &mut PgConnection) -> String {
             execute(admin, format!("create database {name} template template0")).await;
             let store = Store::connect(server().database(&name), 1, false).await.unwrap();
             store.migrate().await.unwrap();
+            if let Some(sql) = breakage() {
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(store.pool()).await.unwrap();
+            }
             store.pool().close().await;
             execute(admin, format!("alter database {name} is_template true allow_connections false")).await;
             name
@@ -136,6 +139,12 @@ async fn drop_leftovers(admin: &mut PgConnection) {
     }
 }
 
+/// SQL that is run in every database after its migration, from the file that `TASKER_TEST_SQL` names: to break a safeguard,
+/// and see which test notices.
+fn breakage() -> Option<String> {
+    env::var("TASKER_TEST_SQL").ok().map(|path| fs::read_to_string(path).unwrap())
+}
+
 /// Of everything that the schema is made of.
 fn schema_hash() -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -149,6 +158,7 @@ fn schema_hash() -> u64 {
         }
     }
     fs::read(crate_folder.join("src/store/schema.rs")).unwrap().hash(&mut hasher);
+    breakage().hash(&mut hasher);
     hasher.finish()
 }
 

@@ -1,0 +1,172 @@
+//! Every verb against every verb. The first stands still before its commit, the second runs into it; afterwards the task is
+//! as one of the two orders, one after the other, would have left it.
+
+use std::{collections::HashMap, iter};
+
+use uuid::Uuid;
+
+use crate::support::{
+    Claim, Outcome, Play,
+    contender::{self, Ring},
+    with_database,
+};
+
+/// Verbs over the step s or its task, by the worker that holds s or by somebody else.
+const VERBS: [&str; 16] = [
+    "claim",
+    "complete",
+    "fail",
+    "wait",
+    "release",
+    "heartbeat",
+    "reap",
+    "s:cancel",
+    "s:retry",
+    "s:resolve",
+    "s:edit",
+    "s:limit",
+    "task:cancel",
+    "task:retry",
+    "task:pause",
+    "task:resume",
+];
+
+/// These pass over what somebody has locked, as if it were not there.
+const PASS_OVER: [&str; 3] = ["claim", "heartbeat", "reap"];
+
+#[test]
+fn verbs_that_meet_over_a_step_that_is_due() {
+    all_pairs("p:complete", "");
+}
+
+#[test]
+fn verbs_that_meet_over_a_running_step() {
+    all_pairs("p:complete s:in_progress", "");
+}
+
+#[test]
+fn verbs_that_meet_over_a_running_step_whose_lease_and_deadline_have_passed() {
+    all_pairs("p:complete s:in_progress +31s", "deadline=10s");
+}
+
+#[test]
+fn verbs_that_meet_over_a_step_that_waits_for_its_retry_in_a_paused_task() {
+    all_pairs("p:complete s:asked(10s) +10s task:pause", "");
+}
+
+#[test]
+fn verbs_that_meet_over_a_dead_step_in_a_failed_task() {
+    all_pairs("z:complete p:complete s:fatal", "");
+}
+
+fn all_pairs(history: &str, how: &str) {
+    with_database(async |db| {
+        let mut stage = Stage { play: Play::of(db, "p > s > c; z").await, history, how };
+        let mut ring = Ring::new(db).await;
+        let mut serial = HashMap::new();
+        for first in VERBS {
+            for second in iter::once("").chain(VERBS) {
+                let scene = stage.set().await;
+                let _ = ring.one_by_one(&stage.statement(&scene, first), &stage.statement(&scene, second)).await;
+                serial.insert((first, second), stage.clear(&scene).await);
+            }
+        }
+        let mut strange = Vec::new();
+        for first in VERBS {
+            for second in VERBS {
+                let scene = stage.set().await;
+                let (one, other) = (stage.statement(&scene, first), stage.statement(&scene, second));
+                let (said, answer, waited, again) = ring.meet(db, &one, "commit", &other).await;
+                ring = again;
+                let picture = stage.clear(&scene).await;
+                let gave_up = answer.as_ref().is_err_and(|code| code == "lock_not_available");
+                let passes = (PASS_OVER.contains(&second) || gave_up) && picture == serial[&(first, "")];
+                if picture != serial[&(first, second)] && picture != serial[&(second, first)] && !passes {
+                    strange.push(format!(
+                        "{first} ({said:?}), then {second} ({answer:?}, waited: {waited}):\n{picture}in this order:\n{}in the other:\n{}",
+                        serial[&(first, second)],
+                        serial[&(second, first)]
+                    ));
+                }
+            }
+        }
+        let shown: Vec<_> = strange.iter().take(5).map(String::as_str).collect();
+        assert!(
+            strange.is_empty(),
+            "{} of {} meetings end like no order of the two:\n{}",
+            strange.len(),
+            VERBS.len().pow(2),
+            shown.join("\n")
+        );
+    });
+}
+
+/// Where the verbs meet: each time a new task, brought to the same point.
+struct Stage<'a> {
+    play: Play<'a>,
+    history: &'a str,
+    how: &'a str,
+}
+
+/// One task, and the last claim of its step s.
+struct Scene {
+    task: Uuid,
+    claim: Claim,
+}
+
+impl Stage<'_> {
+    /// A new task, in the situation in which the verbs meet.
+    async fn set(&mut self) -> Scene {
+        self.play.tasks.clear();
+        self.play.claims.clear();
+        let history = self.history;
+        self.play.live(&format!("submit({})", self.how)).await;
+        self.play.live(history).await;
+        let task = self.play.task();
+        let claims: Vec<Uuid> = self
+            .play
+            .db
+            .column(&format!("select claim_id from tasker.workflow_step_transitions where task_id = '{task}' and step_number = 1 and verb = 'claim' order by number desc limit 1"))
+            .await;
+        let claim_id = claims.first().copied().unwrap_or_else(Uuid::new_v4);
+        Scene { task, claim: Claim { task_id: task, step_number: 1, attempt: 1, claim_id, timer: None } }
+    }
+
+    /// How the task stands, nothing in it diverging; then it goes out of the way of the next one.
+    async fn clear(&mut self, scene: &Scene) -> String {
+        self.play.live("+0s").await;
+        let picture = self.play.picture().await;
+        let state: String =
+            self.play.db.value(&format!("select state::text from tasker.tasks where task_id = '{}'", scene.task)).await;
+        if state != "complete" && state != "cancelled" {
+            self.play.db.cancel_task(scene.task, Default::default()).await.unwrap();
+        }
+        picture
+    }
+
+    fn statement(&self, scene: &Scene, verb: &str) -> String {
+        let (worker, task) = (&self.play.worker, scene.task);
+        let s = tasker::step_id(task, 1);
+        let settle = |outcome: Outcome| contender::settle(worker, &scene.claim, &outcome);
+        match verb {
+            "claim" => contender::claim(Uuid::new_v4(), worker.handler(&self.play.definition.steps[1].handler), 5),
+            "complete" => settle(Outcome::Complete("1".into())),
+            "fail" => settle(Outcome::Fail { retryable: Some(false), delay: None }),
+            "wait" => settle(Outcome::Wait(chrono::DateTime::UNIX_EPOCH)),
+            "release" => contender::release(&scene.claim),
+            "heartbeat" => contender::beat(worker.id, &scene.claim),
+            "reap" => contender::REAP.into(),
+            "s:cancel" => format!("select tasker.cancel_step('{s}')::text"),
+            "s:retry" => format!("select tasker.retry_step('{s}')::text"),
+            "s:resolve" => format!("select tasker.resolve_step('{s}', '1')::text"),
+            "s:edit" => format!("select tasker.edit_step_input('{s}', '1')::text"),
+            "s:limit" => format!("select tasker.change_retry_limit('{s}', 1)::text"),
+            "task:cancel" => format!("select tasker.cancel_task('{task}')::text"),
+            "task:retry" => format!("select tasker.retry_task('{task}')::text"),
+            "task:pause" => format!("select tasker.pause_task('{task}')::text"),
+            "task:resume" => format!("select tasker.resume_task('{task}')::text"),
+            "" => "select null::text".into(),
+            other => panic!("{other} is no verb"),
+        }
+    }
+}
