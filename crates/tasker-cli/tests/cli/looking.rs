@@ -1,6 +1,7 @@
 //! Looking at what there is, and acting on it by hand: `task`, `explain`, `doctor`, `migrate`, in words and in JSON.
 
 use serde_json::json;
+use tasker::store::SCHEMA_VERSION;
 
 use crate::support::{Place, steps};
 
@@ -47,7 +48,7 @@ fn what_stands_in_the_way_is_explained_and_mended_by_hand() {
     assert!(explained.contains(&format!("task retry {task} broken")), "{explained}");
 
     assert_eq!(answer(&["doctor"])["findings"], json!([]));
-    assert_eq!(answer(&["migrate"]), json!({ "schema_version": 1, "migrations": [], "replaced": false }));
+    assert_eq!(answer(&["migrate"]), json!({ "schema_version": SCHEMA_VERSION, "migrations": [], "replaced": false }));
 
     // the verbs: what they refuse is wrong use
     let refused = place.tasker(&["task", "resolve", &task, "after", "--result", "1"]).with(2);

@@ -10,7 +10,10 @@ use crate::Error;
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// Tables: number n is the n-th.
-const MIGRATIONS: &[(&str, &str)] = &[("tables", include_str!("../../migrations/0001_tables.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("tables", include_str!("../../migrations/0001_tables.sql")),
+    ("one_check_a_row", include_str!("../../migrations/0002_one_check_a_row.sql")),
+];
 
 /// Views and functions in the order in which they can be created.
 const OBJECTS: &[&str] = &[
@@ -194,17 +197,24 @@ async fn replace_objects(tx: &mut PgConnection) -> Result<bool, Error> {
         }
         _ => error.into(),
     };
-    // functions whose types come from views first, then the views, then what the views call
+    // functions whose types come from views first, then the views, then what the views call; not what tables' constraints call
+    let drop_functions_but = |dependents: &str| {
+        format!(
+            "select 'drop function ' || string_agg(p.oid::regprocedure::text, ', ') from pg_proc p
+             where p.pronamespace = 'tasker'::regnamespace and p.oid not in (
+               select d.refobjid from pg_depend d where d.classid in ({dependents}) and d.refclassid = 'pg_proc'::regclass)"
+        )
+    };
     for statement in [
-        "select 'drop function ' || string_agg(p.oid::regprocedure::text, ', ') from pg_proc p
-         where p.pronamespace = 'tasker'::regnamespace and p.oid not in (
-           select d.refobjid from pg_depend d where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_proc'::regclass)",
+        drop_functions_but("'pg_constraint'::regclass, 'pg_rewrite'::regclass"),
         "select 'drop view ' || string_agg(c.oid::regclass::text, ', ') from pg_class c
-         where c.relnamespace = 'tasker'::regnamespace and c.relkind = 'v'",
-        "select 'drop function ' || string_agg(p.oid::regprocedure::text, ', ') from pg_proc p
-         where p.pronamespace = 'tasker'::regnamespace",
+         where c.relnamespace = 'tasker'::regnamespace and c.relkind = 'v'"
+            .into(),
+        drop_functions_but("'pg_constraint'::regclass"),
     ] {
-        if let Some(drop) = sqlx::query(statement).fetch_one(&mut *tx).await?.try_get::<Option<String>, _>(0)? {
+        if let Some(drop) =
+            sqlx::query(AssertSqlSafe(statement)).fetch_one(&mut *tx).await?.try_get::<Option<String>, _>(0)?
+        {
             sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *tx).await.map_err(in_use)?;
         }
     }
