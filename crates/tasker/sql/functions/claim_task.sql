@@ -1,6 +1,6 @@
 -- Claims up to "wanted" due steps of one task, under the same limits as any claim.
 create function tasker.claim_task(by_worker uuid, of_task uuid, handlers int[], wanted int, lease interval,
-  out l_tasks uuid[], out l_steps int[], out next_at timestamptz)
+  out l_tasks uuid[], out l_steps int[], out l_named int[], out l_claims uuid[], out next_at timestamptz)
 language plpgsql as $$
 declare now_ timestamptz := tasker.clock(); places tid[]; t record;
 begin
@@ -23,7 +23,7 @@ begin
   select array_agg(c.ctid) into places from candidates c;
   if places is not null then
     t := tasker.take(by_worker, places, lease);
-    l_tasks := t.l_tasks; l_steps := t.l_steps;
+    l_tasks := t.l_tasks; l_steps := t.l_steps; l_named := t.l_named; l_claims := t.l_claims;
   end if;
   select min(r.queue_at) into next_at from tasker.ready_steps r where r.task_id = of_task and r.handler_id = any(handlers) and r.queue_at > now_;
 end $$;

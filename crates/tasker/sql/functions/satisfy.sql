@@ -7,8 +7,12 @@ language plpgsql as $$
 declare l_tasks uuid[]; l_counts int[]; ended uuid[];
 begin
   if leaf_tasks is not null then
-    select array_agg(l.task_id), array_agg(l.n) into l_tasks, l_counts
-    from (select t as task_id, count(*)::int as n from unnest(leaf_tasks) t group by 1) l;
+    if cardinality(leaf_tasks) = 1 then
+      l_tasks := leaf_tasks; l_counts := '{1}';
+    else
+      select array_agg(l.task_id), array_agg(l.n) into l_tasks, l_counts
+      from (select t as task_id, count(*)::int as n from unnest(leaf_tasks) t group by 1) l;
+    end if;
     with k as (
       update tasker.tasks k set
         open_leaves = k.open_leaves - l_counts[array_position(l_tasks, k.task_id)],

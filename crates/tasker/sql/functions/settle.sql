@@ -17,8 +17,8 @@ begin
   with d as materialized (
     delete from tasker.leases l
     where l.task_id = any(s_tasks) and l.claim_id = any(s_claims) and (expired_by is null or l.lease_expires_at < expired_by)
-    returning l.*, array_position(s_claims, l.claim_id) as i),
-  h as materialized (
+    returning l.task_id, l.step_number, l.named_task_id, l.attempt, l.claim_id, l.worker_id, array_position(s_claims, l.claim_id) as i),
+  h as (
     select d.*, n.child_count, n.base_retry_delay, n.max_retry_delay,
       h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at,
       coalesce(h.retry_limit, n.retry_limit) as limit_now,

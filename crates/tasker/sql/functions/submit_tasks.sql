@@ -7,7 +7,7 @@ create function tasker.submit_tasks(
   of_lanes smallint[], deadlines timestamptz[], of_tags text[], summaries text[], asked text[] default null)
 returns table (ord int, task_id uuid, existing boolean)
 language plpgsql
-set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_memoize = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -93,7 +93,8 @@ begin
   select s.handler_id, coalesce(u.lane, s.lane),
     case when s.concurrency_limit is null then '' else tasker.limit_key(s.named_step_id, u.context::jsonb, s.concurrency_key) end,
     u.run_at, u.id, s.step_number, 1, u.named_task_id
-  from u join tasker.named_tasks_named_steps s on s.named_task_id = u.named_task_id and s.parent_count = 0;
+  from u cross join lateral (
+    select s.* from tasker.named_tasks_named_steps s where s.named_task_id = u.named_task_id and s.parent_count = 0 offset 0) s;
 
   for i in 1 .. n loop
     ord := i; task_id := ids[i]; existing := olds[i];

@@ -220,7 +220,7 @@ impl Runner {
             self.start(claimed, sent_at).await?;
         }
         if reply.left_over {
-            self.wake.wake();
+            self.wake.others_than_me();
         }
         if searches {
             if !received {
@@ -238,7 +238,8 @@ impl Runner {
             idle: rests && (!settled || (searches && reply.next_in.is_none())),
             next_in: match more {
                 true => Duration::ZERO,
-                false if !searches => SEARCH_INTERVAL,
+                // when the next step is due is known to a search that found nothing
+                false if !searches || received => SEARCH_INTERVAL,
                 false => self.until_next(reply.next_in),
             },
         })

@@ -76,6 +76,17 @@ impl Waker {
     /// Wakes a worker of this process at once, and those of others without waiting for it.
     pub(crate) fn wake(&self) {
         self.here();
+        self.elsewhere();
+    }
+
+    /// Wakes whoever waits, here and elsewhere: to be called by a worker that left something over.
+    pub(crate) fn others_than_me(&self) {
+        // remembered for nobody: whoever works will look anyway
+        self.here.notify_waiters();
+        self.elsewhere();
+    }
+
+    fn elsewhere(&self) {
         if self.store.is_single() {
             return;
         }
@@ -97,7 +108,7 @@ impl Waker {
             waker.sending.store(false, Ordering::SeqCst);
             // asked between the last look and the line above
             if waker.again.load(Ordering::SeqCst) {
-                waker.wake();
+                waker.elsewhere();
             }
         });
     }

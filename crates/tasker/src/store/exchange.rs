@@ -128,7 +128,7 @@ pub struct Exchanged {
     pub answers: Vec<Answer>,
     /// What the worker holds now.
     pub claimed: Vec<Claimed>,
-    /// When the next step is due, where nothing more is due now.
+    /// When the next step is due, where nothing is due now.
     pub next_in: Option<Duration>,
     /// Whether work that is due was left for others.
     pub left_over: bool,
@@ -152,13 +152,15 @@ impl Store {
     ) -> Result<Exchanged, Error> {
         let columns = Columns::of(settlements);
         let handlers: Vec<i32> = positions.iter().map(|p| p.handler_id).collect();
+        // without lanes it does not look into the queue
+        let positions = if searches { positions } else { &mut [] };
         let lanes: Vec<i16> = positions.iter().map(|p| p.lane).collect();
         let from: Vec<DateTime<Utc>> = positions.iter().map(|p| p.from.unwrap_or(DateTime::UNIX_EPOCH)).collect();
         let keys: Vec<&str> = positions.iter().map(|p| p.after_key.as_str()).collect();
         let rows = sqlx::query(
             "select answers, next_positions, next_keys, next_in, left_over, next_reap_from, task_id, step_number, named_task_id, attempt, claim_id,
                retry_limit, generation, timer, context, input, results
-             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         )
         .bind(worker_id)
         .bind(&columns.tasks)
@@ -178,7 +180,6 @@ impl Store {
         .bind(interval(lease))
         .bind(only_task)
         .bind(reap_from.as_deref())
-        .bind(searches)
         .fetch_all(connection)
         .await?;
         let mut reply = Exchanged::default();

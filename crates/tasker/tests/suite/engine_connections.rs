@@ -114,7 +114,7 @@ async fn run(session: &mut PgConnection, sql: &str) {
 }
 
 #[test]
-fn two_thousand_diamonds_survive_the_killing_of_their_sessions() {
+fn four_thousand_diamonds_survive_the_killing_of_their_sessions() {
     with_real_clock(async |db| {
         let runs = Runs::default();
         let mut workers = Vec::new();
@@ -124,13 +124,13 @@ fn two_thousand_diamonds_survive_the_killing_of_their_sessions() {
             workers.push(Running::start(&tasker, Settings::default()));
         }
         let submitter = db.tasker().await;
-        for _ in 0..4 {
+        for _ in 0..8 {
             submit_diamonds(&submitter, 500).await;
         }
         // those of the engine are called tasker; ours are not among them
         let mut session = db.session().await;
         let mut killed = 0;
-        soon("two thousand diamonds", async {
+        soon("four thousand diamonds", async {
             loop {
                 let pids: Vec<i32> = sqlx::query_scalar(
                     "select pid from pg_stat_activity where datname = current_database() and application_name = 'tasker'
@@ -155,13 +155,13 @@ fn two_thousand_diamonds_survive_the_killing_of_their_sessions() {
         })
         .await;
         assert!(killed > 10, "only {killed} were killed");
-        runs.are_one_each(8000);
+        runs.are_one_each(16_000);
         let first: i64 =
             sqlx::query_scalar("select count(*) from tasker.workflow_steps where state = 'complete' and attempts = 1")
                 .fetch_one(&mut session)
                 .await
                 .unwrap();
-        assert_eq!(first, 8000);
+        assert_eq!(first, 16_000);
         for worker in workers {
             worker.stop().await;
         }
