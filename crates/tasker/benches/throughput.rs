@@ -61,8 +61,9 @@ async fn run() -> Result<()> {
         .after(C);
     let chain = tasker.register(&chain).await?;
 
-    diamonds(&tasker, diamond, tasks, 2, 100).await?;
+    // first, before there is something to vacuum
     latency(&tasker, chain).await?;
+    diamonds(&tasker, diamond, tasks, 2, 100).await?;
     Ok(())
 }
 

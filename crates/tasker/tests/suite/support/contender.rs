@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -40,7 +40,12 @@ impl Contender {
 
     /// Runs a statement.
     pub async fn run(&mut self, sql: &str) -> Said {
-        match sqlx::query_scalar(AssertSqlSafe(sql.to_string())).fetch_one(&mut self.connection).await {
+        let said = sqlx::query_scalar(AssertSqlSafe(sql.to_string())).fetch_one(&mut self.connection).await;
+        if said.is_err() {
+            // a refusal is told before its locks are released
+            self.connection.ping().await.unwrap();
+        }
+        match said {
             Ok(value) => Ok(value),
             // a verb of the engine gives up after a second, and is sent again: on a machine that is busy with other things
             Err(error) if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03") => {
