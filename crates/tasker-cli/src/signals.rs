@@ -1,12 +1,12 @@
-//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second leaves at once.
+//! Ctrl-C, SIGTERM and the end of the terminal (SIGHUP): the first asks for an orderly end, the second leaves at once.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Cancels `stop` at the first signal. Ends at the second, or at the first where nothing has to be put in order.
 pub async fn watch(stop: CancellationToken, is_patient: bool) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
         tracing::warn!("signals cannot be received: an interrupted run is not ended in order");
         return std::future::pending().await;
     };
@@ -14,6 +14,7 @@ pub async fn watch(stop: CancellationToken, is_patient: bool) {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
         stop.cancel();
     }

@@ -30,6 +30,8 @@ pub struct Tasker {
     embedded: Option<Arc<crate::embedded::Database>>,
 }
 
+/// How many workflows' input schemas are kept at hand.
+const MAX_INPUTS: usize = 1000;
 /// How many connections a process opens at most.
 const CONNECTIONS: u32 = 8;
 
@@ -214,6 +216,7 @@ impl Tasker {
         if !input.get().starts_with('{') {
             return Err(refused("it must be a JSON object".into()));
         }
+        submission.check()?;
         let asked = format!("[{}, {}]", asked.map_or("null".into(), |id| id.to_string()), input.get());
         let known = self.inputs.read().unwrap_or_else(PoisonError::into_inner).get(&named_task_id).cloned();
         let schema = match known {
@@ -221,7 +224,11 @@ impl Tasker {
             None => {
                 let definition = definition(connection, named_task_id).await?;
                 let schema = input_schema(named_task_id, &definition)?.map(Arc::new);
-                self.inputs.write().unwrap_or_else(PoisonError::into_inner).insert(named_task_id, schema.clone());
+                let mut inputs = self.inputs.write().unwrap_or_else(PoisonError::into_inner);
+                if inputs.len() >= MAX_INPUTS {
+                    inputs.clear();
+                }
+                inputs.insert(named_task_id, schema.clone());
                 schema
             }
         };

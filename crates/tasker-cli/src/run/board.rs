@@ -109,7 +109,7 @@ impl Board {
                 let now = match verdict {
                     Verdict::Complete(_) => Now::Ended(StepState::Complete),
                     Verdict::Skip(_) => Now::Ended(StepState::Skipped),
-                    Verdict::Wait(_) => Now::Unknown,
+                    Verdict::Wait(_) | Verdict::WaitFor(_) => Now::Unknown,
                     Verdict::Fail { error, kind, .. } => {
                         step.began = None;
                         step.error = Some(one_line(&error, 200));

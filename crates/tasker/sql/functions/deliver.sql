@@ -1,12 +1,12 @@
 -- What a worker needs to run the steps that it holds: the attempt, the task's context, and the results that the node names,
--- each up to its share of 4 MiB; above that "results" is null and the worker fetches them. (Five results or more are looked at
+-- each of the two up to a step's share of 4 MiB; what is larger is null, and the worker fetches it. (Five results or more are looked at
 -- by their stored size first: put together, a thousand large ones are more than a value can hold, and nobody could claim the step.)
 create function tasker.deliver(l_tasks uuid[], l_steps int[], l_named int[], l_claims uuid[])
 returns table (task_id uuid, step_number int, named_task_id int, attempt int, claim_id uuid, retry_limit int, generation int, timer timestamptz,
   context text, input text, results text)
 language sql stable as $$
   select l.task_id, l.step_number, l.named_task_id, h.attempt, l.claim_id, coalesce(h.retry_limit, n.retry_limit), coalesce(h.generation, 0), h.timer,
-    p.context::text, (select i.input::text from tasker.step_inputs i where i.task_id = l.task_id and i.step_number = l.step_number),
+    case when octet_length(p.context) <= 4194304 / cardinality(l_tasks) then p.context end, (select i.input::text from tasker.step_inputs i where i.task_id = l.task_id and i.step_number = l.step_number),
     case when octet_length(r.results) <= 4194304 / cardinality(l_tasks) then r.results end
   from unnest(l_tasks, l_steps, l_named, l_claims) l(task_id, step_number, named_task_id, claim_id)
   cross join lateral (
@@ -15,7 +15,7 @@ language sql stable as $$
   cross join lateral (
     select n.retry_limit, n.needs from tasker.named_tasks_named_steps n
     where n.named_task_id = l.named_task_id and n.step_number = l.step_number offset 0) n
-  cross join lateral (select p.context from tasker.task_payloads p where p.task_id = l.task_id offset 0) p
+  cross join lateral (select p.context::text as context from tasker.task_payloads p where p.task_id = l.task_id offset 0) p
   cross join lateral (
     select case when n.needs = '{}' then '{}'
       when cardinality(n.needs) > 4 and (

@@ -8,7 +8,7 @@ begin
     and (t.version = of_version or (of_version is null and t.release is not null))
   order by t.release desc nulls last limit 1;
   if id is null then
-    perform tasker.refuse('unknown_workflow', format('there is no workflow %s.%s%s; register it first', namespace, of_name,
+    perform tasker.refuse('unknown_workflow', format('there is no workflow %s.%s%s; register it first', coalesce(namespace, '(null)'), coalesce(of_name, '(null)'),
       case when of_version is null then ' with a release' else ' with version ' || of_version end));
   end if;
   return id;

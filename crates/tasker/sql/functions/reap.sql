@@ -27,7 +27,9 @@ begin
     perform tasker.record_start(held);
     now_ := tasker.clock();
     select array_agg(l.task_id), array_agg(l.step_number), array_agg(l.claim_id), count(*) into s_tasks, s_steps, s_claims, n
-    from tasker.leases l where l.task_id = any(held) and l.lease_expires_at < now_;
+    from (
+      select l.* from tasker.leases l where l.task_id = any(held) and l.lease_expires_at < now_
+      order by l.lease_expires_at limit at_most) l;
     if n > 0 then
       select r.settled, r.c_tasks, r.c_steps into reaped, c_tasks, c_steps from tasker.settle('reap', now_, s_tasks, s_steps, s_claims,
         array_fill('fail'::text, array[n]), array_fill('the lease expired: the worker died, hung, or lost the database'::text, array[n]),

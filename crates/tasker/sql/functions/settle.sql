@@ -1,5 +1,5 @@
 -- Records the ends of claims, their tasks locked. The deletion of the lease under its claim id is the fence: a claim
--- that is gone changes nothing. Outcomes: complete, skip, fail, wait (until an instant), release. Gives how many claims
+-- that is gone changes nothing. Outcomes: complete, skip, fail, wait (until an instant, or for a delay), release. Gives how many claims
 -- it ended, and the steps to put to the view: released children, and steps that go back to the queue.
 create function tasker.settle(
   by_verb tasker.verb, now_ timestamptz,
@@ -34,7 +34,7 @@ begin
       where h.task_id = d.task_id and h.step_number = d.step_number order by h.number desc limit 1) h),
   m as materialized (
     select h.*, case
-      when h.ended = 'wait' then instants[h.i]
+      when h.ended = 'wait' then coalesce(instants[h.i], now_ + make_interval(secs => delays[h.i]))
       when h.ended = 'release' then now_
       when h.ended in ('fail', 'lost') and h.may_retry and h.attempt < h.limit_now then
         now_ + make_interval(secs => coalesce(h.asked_delay, tasker.backoff(h.base_retry_delay, h.max_retry_delay, h.attempt - coalesce(h.attempts_before, 0))))
@@ -56,7 +56,7 @@ begin
       case m.ended when 'fail' then coalesce(error_kinds[m.i], 'handler_error') when 'lost' then 'released' end,
       case when m.ended = 'fail' then m.asked_delay end,
       m.retry_limit, m.attempts_before, m.generation,
-      case when m.ended = 'wait' then instants[m.i] else m.timer end,
+      case when m.ended = 'wait' then m.next_retry_at else m.timer end,
       case when m.ended in ('fail', 'lost') then now_ else m.last_failure_at end,
       m.last_attempted_at
     from m)

@@ -16,6 +16,15 @@ begin
   if context is null then
     perform tasker.refuse('bad_context', 'the context must be JSON, not null: give {} for none');
   end if;
+  if jsonb_typeof(tags) <> 'object' then
+    perform tasker.refuse('bad_tags', format('tags are an object of names and values, not %s', left(tags::text, 100)));
+  end if;
+  if length(summary) > 500 or summary ~ '[\r\n]' then
+    perform tasker.refuse('bad_summary', 'a summary is one line of at most 500 characters');
+  end if;
+  if length(idempotency_key) not between 1 and 255 or length(unique_while_live) not between 1 and 255 then
+    perform tasker.refuse('bad_key', 'an idempotency key or a unique key has 1 to 255 characters');
+  end if;
   perform tasker.require_storable(context::text, 'the context');
   select s.task_id into id from tasker.submit_tasks(
     array[tasker.find_workflow(namespace, name, version)], array[context::text], array[idempotency_key], array[unique_while_live], array[run_at],

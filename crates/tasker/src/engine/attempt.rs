@@ -46,10 +46,10 @@ async fn attempt(
     let attempt = match prepare(&store, &workflow, claimed, cancellation.child_token()).await {
         Ok(attempt) => attempt,
         Err(Prepare::Step(error)) => return Some(failure(error)),
-        // the database went away: the next attempt fetches the results, if this one can be recorded at all
+        // the database went away: the next attempt fetches it, if this one can be recorded at all
         Err(Prepare::Database(error)) => {
             return Some(failure(
-                StepError::new(format!("the results that it needs could not be fetched: {error}")).kind("database"),
+                StepError::new(format!("what it needs could not be fetched: {error}")).kind("database"),
             ));
         }
     };
@@ -108,7 +108,14 @@ async fn prepare(
         .filter_map(|(number, result)| Some((workflow.nodes.get(number as usize)?.name.to_string(), result)))
         .collect();
     let results = Arc::new(by_name);
-    let mut input: Arc<RawValue> = RawValue::from_string(claimed.context).map_err(|e| stored("the input", e))?.into();
+    let context = match claimed.context {
+        Some(context) => context,
+        None => {
+            let fetch = || store.context_of(claimed.task_id);
+            batch::with_patience(fetch).await.map_err(Prepare::Database)?.unwrap_or_default()
+        }
+    };
+    let mut input: Arc<RawValue> = RawValue::from_string(context).map_err(|e| stored("the input", e))?.into();
     if let Some(schema) = &workflow.input {
         // the doors in Rust have checked it already; a task that came by SQL is checked here
         let invalid =
@@ -161,6 +168,7 @@ fn verdict(ended: Ended) -> Verdict {
         Ok(Ok(Outcome::Complete(result))) => storable(result).map_or_else(|failed| failed, Verdict::Complete),
         Ok(Ok(Outcome::Skip(result))) => storable(result).map_or_else(|failed| failed, Verdict::Skip),
         Ok(Ok(Outcome::WaitUntil(at))) => Verdict::Wait(at),
+        Ok(Ok(Outcome::WaitFor(time))) => Verdict::WaitFor(time),
         Ok(Err(error)) => failure(error),
         Err(panic) => failure(StepError::new(format!("the handler panicked: {panic}")).kind("panic")),
     }

@@ -37,7 +37,7 @@ pub(super) fn take(waiting: &mut Vec<Settlement>) -> Vec<Settlement> {
 fn size(settlement: &Settlement) -> usize {
     match &settlement.verdict {
         Verdict::Complete(text) | Verdict::Skip(text) | Verdict::Fail { error: text, .. } => text.len() + 100,
-        Verdict::Wait(_) => 100,
+        Verdict::Wait(_) | Verdict::WaitFor(_) => 100,
     }
 }
 

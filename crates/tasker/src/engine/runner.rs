@@ -27,6 +27,8 @@ use crate::{
 
 /// A busy worker searches from the beginning of its queues at least this often: commits that came late lie behind its positions.
 const FULL_SEARCH_INTERVAL: Duration = Duration::from_secs(10);
+/// Searches from the beginning take at most this part of a worker's time: they read what is dead, where an old snapshot keeps it.
+const FULL_SEARCHES_SHARE: u32 = 20;
 /// A call that settles does not search again so soon after a search that found everything, unless a wake-up came: its
 /// children come without one.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(10);
@@ -61,6 +63,8 @@ pub(super) struct Runner {
     lost_a_reply: Option<(Instant, Instant)>,
     failures: u32,
     last_full_search: Instant,
+    /// How long it took.
+    full_search_took: Duration,
     /// When a search last saw the end of the queue.
     saw_the_end: Option<Instant>,
     last_reap: Instant,
@@ -141,6 +145,7 @@ impl Runner {
             lost_a_reply: None,
             failures: 0,
             last_full_search: Instant::now(),
+            full_search_took: Duration::ZERO,
             saw_the_end: None,
             last_reap: Instant::now() - REAP_INTERVAL,
             reap_from: DateTime::UNIX_EPOCH,
@@ -149,7 +154,7 @@ impl Runner {
 
     /// Renews the leases and stops handlers whose lease cannot be renewed, until the handle is dropped.
     pub(super) fn start_heart(&self) -> Heart {
-        Heart::start(self.store.clone(), self.worker_id, self.leases.clone(), self.settings.lease)
+        Heart::start(self.store.clone(), self.worker_id, self.leases.clone(), self.settings.lease, self.wake.told())
     }
 
     /// How many attempts run.
@@ -183,6 +188,7 @@ impl Runner {
         let sent_at = Instant::now();
         let since_the_end = self.saw_the_end.map(|at| at.elapsed());
         let searches = batch.is_empty() || since_the_end.is_none_or(|since| since >= SEARCH_INTERVAL);
+        let is_full = searches && self.positions.iter().all(|position| position.from.is_none());
         let mut call = batch::Call {
             line: &mut self.line,
             worker_id: self.worker_id,
@@ -223,6 +229,9 @@ impl Runner {
             self.wake.others_than_me();
         }
         if searches {
+            if is_full {
+                self.full_search_took = sent_at.elapsed();
+            }
             if !received {
                 self.search_from_the_beginning();
             }
@@ -332,8 +341,13 @@ impl Runner {
         Ok(())
     }
 
+    /// The next search begins anew, unless that would take too much of the worker's time: what it could find there can wait,
+    /// what is new lies ahead.
     fn search_from_the_beginning(&mut self) {
         self.saw_the_end = None;
+        if self.last_full_search.elapsed() < self.full_search_took * FULL_SEARCHES_SHARE {
+            return;
+        }
         self.last_full_search = Instant::now();
         for position in &mut self.positions {
             position.from = None;
@@ -426,6 +440,10 @@ impl Runner {
             return Ok(workflow.clone());
         }
         let workflow = Arc::new(batch::with_patience(|| self.store.load_workflow(named_task_id)).await?);
+        if self.workflows.len() >= MAX_WORKFLOWS {
+            // what runs has its own share of it
+            self.workflows.clear();
+        }
         self.workflows.insert(named_task_id, workflow.clone());
         Ok(workflow)
     }
@@ -474,6 +492,16 @@ impl Runner {
         }
     }
 }
+
+impl Drop for Runner {
+    /// Whoever drops a worker's future ends its attempts, too: nobody would renew their leases.
+    fn drop(&mut self) {
+        self.leases.stop_all();
+    }
+}
+
+/// Definitions that are kept at hand.
+const MAX_WORKFLOWS: usize = 100;
 
 /// A runner of a single task gives up after so many failures in a row (about half a minute).
 const GIVE_UP_AFTER: u32 = 12;

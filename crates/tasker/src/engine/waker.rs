@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, futures::Notified};
+use tokio::sync::{Notify, futures::Notified, watch};
 use tracing::debug;
 
 use crate::store::Store;
@@ -24,6 +24,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) struct Waker {
     store: Store,
     here: Arc<Notify>,
+    /// Changes at each wake-up: for hearts.
+    told: watch::Sender<()>,
     /// Whether a notification is on its way, or one was sent just now.
     sending: Arc<AtomicBool>,
     /// Whether somebody asked meanwhile.
@@ -43,7 +45,14 @@ impl Drop for Working {
 
 impl Waker {
     pub(crate) fn new(store: Store) -> Waker {
-        Waker { store, here: Arc::default(), sending: Arc::default(), again: Arc::default(), workers: Arc::default() }
+        Waker {
+            store,
+            here: Arc::default(),
+            told: watch::Sender::default(),
+            sending: Arc::default(),
+            again: Arc::default(),
+            workers: Arc::default(),
+        }
     }
 
     /// Counts a worker of this process.
@@ -54,7 +63,13 @@ impl Waker {
 
     /// Wakes a worker of this process.
     pub(crate) fn here(&self) {
+        self.told.send_replace(());
         self.here.notify_one();
+    }
+
+    /// Hears of every wake-up from now on.
+    pub(crate) fn told(&self) -> watch::Receiver<()> {
+        self.told.subscribe()
     }
 
     /// Waits for a wake-up.

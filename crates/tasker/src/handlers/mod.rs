@@ -59,7 +59,7 @@ pub struct Attempt {
     pub retry_limit: u32,
     /// How often a person has begun the step anew; with task and step it makes [`Attempt::idempotency_key`].
     pub generation: u32,
-    /// The instant for which an earlier attempt of this step said [`Outcome::WaitUntil`].
+    /// The instant for which an earlier attempt of this step said [`Outcome::WaitUntil`] or [`Outcome::WaitFor`].
     pub timer: Option<DateTime<Utc>>,
     /// The node's `with`, its templates rendered; `null` where there is none.
     pub with: serde_json::Value,
@@ -92,6 +92,8 @@ pub enum Outcome {
     Skip(Box<RawValue>),
     /// Ask again at this instant; the attempt is given back.
     WaitUntil(DateTime<Utc>),
+    /// As [`Outcome::WaitUntil`], so long after the database has heard of it: by its clock, whatever this machine's says.
+    WaitFor(Duration),
 }
 
 impl Outcome {

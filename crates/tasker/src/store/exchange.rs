@@ -31,6 +31,8 @@ pub enum Verdict {
     Skip(String),
     /// Ask again at this instant.
     Wait(DateTime<Utc>),
+    /// Ask again so long after this was recorded.
+    WaitFor(Duration),
     /// The attempt failed.
     Fail {
         /// A message for people, at most 64 KiB, without NUL.
@@ -113,8 +115,8 @@ pub struct Claimed {
     pub generation: i32,
     /// The instant for which it asked to wait.
     pub timer: Option<DateTime<Utc>>,
-    /// The task's context, JSON text.
-    pub context: String,
+    /// The task's context, JSON text; `None`: too large to send along, fetch it.
+    pub context: Option<String>,
     /// Arguments that a person put in place of the rendered ones, JSON text.
     pub input: Option<String>,
     /// An object of results by step number, JSON text; `None`: too large to send along, fetch them.
@@ -382,6 +384,7 @@ impl Columns {
                 Verdict::Complete(result) => ("complete", Some(result.clone()), None, None, None, None),
                 Verdict::Skip(result) => ("skip", Some(result.clone()), None, None, None, None),
                 Verdict::Wait(at) => ("wait", None, None, None, None, Some(*at)),
+                Verdict::WaitFor(time) => ("wait", None, None, None, Some(time.as_secs_f64()), None),
                 Verdict::Fail { error, kind, retryable, delay } => {
                     ("fail", Some(error.clone()), Some(kind.clone()), *retryable, *delay, None)
                 }

@@ -113,6 +113,24 @@ impl Store {
     }
 }
 
+/// Calls a verb; again, a few times, where the database gave it up for the sake of another transaction (a serialisation
+/// failure, a deadlock): nothing was changed.
+pub(crate) async fn again<T, F>(call: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    for pause in [10, 30, 100, 300] {
+        match call().await {
+            Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("40001" | "40P01")) => {
+                let jitter = u64::from(Uuid::new_v4().as_bytes()[0]);
+                tokio::time::sleep(Duration::from_millis(pause / 2 + pause * jitter / 255)).await;
+            }
+            answer => return Ok(answer?),
+        }
+    }
+    Ok(call().await?)
+}
+
 /// Asks a listener's own session whether it still listens.
 pub(crate) async fn listens(listener: &mut sqlx::postgres::PgListener) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select exists (select from pg_listening_channels() c where c = 'tasker_wake')")

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
-use super::{Store, workflows::lane};
+use super::{Store, again, workflows::lane};
 use crate::{
     Error,
     readiness::{StepState, TaskState},
@@ -30,6 +30,24 @@ pub struct Submission {
     pub tags: Option<serde_json::Value>,
     /// One line for people, at most 500 characters.
     pub summary: Option<String>,
+}
+
+impl Submission {
+    /// As `submit_task` checks it.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let refuse = |code: &str, message: &str| Err(Error::Refused { code: code.into(), message: message.into() });
+        if self.tags.as_ref().is_some_and(|tags| !tags.is_object()) {
+            return refuse("bad_tags", "tags are an object of names and values");
+        }
+        if self.summary.as_ref().is_some_and(|text| text.chars().count() > 500 || text.contains(['\r', '\n'])) {
+            return refuse("bad_summary", "a summary is one line of at most 500 characters");
+        }
+        let keys = [&self.idempotency_key, &self.unique_while_live];
+        if keys.into_iter().flatten().any(|key| !(1..=255).contains(&key.chars().count())) {
+            return refuse("bad_key", "an idempotency key or a unique key has 1 to 255 characters");
+        }
+        Ok(())
+    }
 }
 
 /// A submitted task.
@@ -126,7 +144,7 @@ macro_rules! verbs {
         impl Store {
             $($(#[$doc])*
             pub async fn $name(&self, id: Uuid, by: ByHand<'_>) -> Result<$state, Error> {
-                Ok(sqlx::query_scalar($sql).bind(id).bind(by.reason).bind(by.actor).fetch_one(&self.pool).await?)
+                again(|| sqlx::query_scalar($sql).bind(id).bind(by.reason).bind(by.actor).fetch_one(&self.pool)).await
             })*
         }
     };
@@ -162,13 +180,9 @@ impl Store {
 
     /// Changes an unfinished step's greatest number of attempts, never below those counted.
     pub async fn change_retry_limit(&self, id: Uuid, limit: i32, by: ByHand<'_>) -> Result<StepState, Error> {
-        Ok(sqlx::query_scalar("select tasker.change_retry_limit($1, $2, $3, $4)")
-            .bind(id)
-            .bind(limit)
-            .bind(by.reason)
-            .bind(by.actor)
-            .fetch_one(&self.pool)
-            .await?)
+        let sql = "select tasker.change_retry_limit($1, $2, $3, $4)";
+        again(|| sqlx::query_scalar(sql).bind(id).bind(limit).bind(by.reason).bind(by.actor).fetch_one(&self.pool))
+            .await
     }
 
     async fn with_json(
@@ -178,13 +192,8 @@ impl Store {
         json: &RawValue,
         by: ByHand<'_>,
     ) -> Result<StepState, Error> {
-        Ok(sqlx::query_scalar(sql)
-            .bind(id)
-            .bind(json.get())
-            .bind(by.reason)
-            .bind(by.actor)
-            .fetch_one(&self.pool)
-            .await?)
+        again(|| sqlx::query_scalar(sql).bind(id).bind(json.get()).bind(by.reason).bind(by.actor).fetch_one(&self.pool))
+            .await
     }
 
     /// Tasks, the newest first. `state`: only those in it. `before`: only those older than that task.

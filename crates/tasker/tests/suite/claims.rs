@@ -346,6 +346,19 @@ fn a_claim_brings_the_context_the_edited_input_and_the_results_that_are_needed()
 }
 
 #[test]
+fn reaping_takes_no_more_at_once_than_it_is_told_whatever_the_task() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a, b, c, d, e").await;
+        play.live("submit a:in_progress b:in_progress c:in_progress d:in_progress e:in_progress +31s").await;
+        let mut reaped: Vec<i32> = Vec::new();
+        for _ in 0..4 {
+            reaped.push(db.value("select reaped from tasker.reap(2, '-infinity')").await);
+        }
+        assert_eq!(reaped, [2, 2, 1, 0]);
+    });
+}
+
+#[test]
 fn one_result_that_cannot_be_stored_leaves_the_batch_as_it_was() {
     with_database(async |db| {
         let mut play = Play::of(db, "a, b").await;

@@ -107,6 +107,12 @@ fn a_step_that_waits_holds_nothing_keeps_its_timer_and_gets_its_attempt_back() {
         assert!(Utc::now() >= timer);
         let stored = timer.timestamp_micros();
         assert_eq!((again.attempt.number, again.attempt.timer.unwrap().timestamp_micros()), (1, stored));
+        // or for so long from now on, by the database's clock
+        let now = db.now().await;
+        again.answers(Ok(Outcome::WaitFor(Duration::from_millis(300))));
+        let again = stage.enters_as("a").await;
+        let waited = again.attempt.timer.unwrap() - now;
+        assert!((300..2000).contains(&waited.num_milliseconds()) && db.now().await - now >= waited, "{waited}");
         again.completes("2");
         db.until_task(task, "complete").await;
         assert_eq!(db.ends(task).await, "a complete 1/1\nb complete 1/1");

@@ -9,6 +9,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::json;
 use tasker::{Outcome, Settings, StepError, Submission, Tasker};
 use tokio::sync::Barrier;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::support::{
@@ -311,6 +312,43 @@ fn a_cancelled_task_stops_its_handlers_within_a_heartbeat_and_their_answers_are_
             db.value::<i64>(&format!("select count(*) from tasker.step_results where task_id = '{cancelled}'")).await,
             0
         );
+    });
+}
+
+#[test]
+fn a_wake_up_tells_a_handler_of_its_cancellation_long_before_the_next_heartbeat() {
+    with_real_clock(async |db| {
+        let tasker = db.tasker().await;
+        let (handler, mut stage) = Stage::new();
+        tasker.handle("test.it", handler);
+        let worker = Running::start(&tasker, lease(Duration::from_secs(3600)));
+        let task = submit(&tasker, "a[handler=it]").await;
+        let actor = stage.enters().await;
+        db.cancel_task(task, Default::default()).await.unwrap();
+        db.wake().await.unwrap();
+        actor.is_told_to_stop().await;
+        drop(actor);
+        worker.stop().await;
+    });
+}
+
+#[test]
+fn a_worker_whose_future_is_dropped_leaves_no_handler_behind() {
+    with_real_clock(async |db| {
+        let tasker = db.tasker().await;
+        let (handler, mut stage) = Stage::new();
+        tasker.handle("test.it", handler);
+        let worker = tokio::spawn(tasker.worker(lease(Duration::from_secs(1))).run(CancellationToken::new()));
+        let task = submit(&tasker, "a[handler=it]").await;
+        let actor = stage.enters().await;
+        worker.abort();
+        actor.is_told_to_stop().await;
+        drop(actor);
+        // its lease expires, and somebody else goes on
+        let other = Running::start(&tasker, Settings::default());
+        stage.enters().await.completes("1");
+        db.until_task(task, "complete").await;
+        other.stop().await;
     });
 }
 

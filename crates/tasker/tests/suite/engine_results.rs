@@ -113,6 +113,23 @@ fn what_the_database_refuses_fails_its_own_step_and_the_batch_is_sent_again_in_h
 }
 
 #[test]
+fn large_inputs_of_steps_that_are_claimed_together_reach_each_of_them() {
+    with_real_clock(async |db| {
+        let tasker = db.tasker().await;
+        tasker.handle("test.it", does(async |attempt| Outcome::complete(&attempt.input.get().len())));
+        let workflow = tasker.register_definition(&sketch("a[handler=it]")).await.unwrap();
+        // together they are twice what travels with a claim
+        let tasks = (0..16).map(|n| (json!({ "n": n, "pad": "x".repeat(500_000) }), Submission::default())).collect();
+        tasker.submit_many(workflow, tasks).await.unwrap();
+        let worker = Running::start(&tasker, Settings::default());
+        db.until("select count(*) = 16 from tasker.tasks where state = 'complete'").await;
+        let lengths: Vec<String> = db.column("select distinct result::text from tasker.step_results order by 1").await;
+        assert!(lengths.iter().all(|length| length.parse::<usize>().unwrap() > 500_000), "{lengths:?}");
+        worker.stop().await;
+    });
+}
+
+#[test]
 fn an_instant_that_postgres_cannot_hold_fails_its_own_step() {
     with_real_clock(async |db| {
         let tasker = db.tasker().await;

@@ -441,6 +441,28 @@ fn many_workers_claim_each_step_once() {
 }
 
 #[test]
+fn a_verb_that_the_database_gave_up_for_another_is_called_again() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a").await;
+        play.live("submit").await;
+        // the first two calls end as a deadlock's victim does
+        db.run(
+            "create sequence public.calls;
+             alter function tasker.pause_task(uuid, text, text) set schema public;
+             create function tasker.pause_task(of_task uuid, reason text, actor text) returns tasker.task_state language plpgsql as $$
+             begin
+               if nextval('public.calls') < 3 then raise exception using errcode = 'deadlock_detected'; end if;
+               return public.pause_task(of_task, reason, actor);
+             end $$",
+        )
+        .await;
+        db.pause_task(play.task(), Default::default()).await.unwrap();
+        assert_eq!(db.value::<i64>("select last_value from public.calls").await, 3);
+        db.run("drop function tasker.pause_task(uuid, text, text); alter function public.pause_task(uuid, text, text) set schema tasker").await;
+    });
+}
+
+#[test]
 fn overlapping_verbs_neither_deadlock_nor_fail() {
     with_real_clock(async |db| {
         let mut play = Play::of(db, "a, b > c; c, d > e; f[concurrency=2 key=k]").await;
