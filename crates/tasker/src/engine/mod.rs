@@ -8,6 +8,7 @@ mod batch;
 mod drive;
 mod leases;
 mod runner;
+mod search;
 mod waker;
 mod worker;
 

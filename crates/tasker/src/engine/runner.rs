@@ -17,21 +17,15 @@ use super::{
     Event, Observer, Settings, attempt,
     batch::{self, SetAside, Trouble, backoff},
     leases::{Heart, Lease, Leases},
+    search::{self, Search},
     waker::Waker,
 };
 use crate::{
     Error,
     handlers::{Handler, StepError},
-    store::{Answer, Claimed, Line, LoadedWorkflow, Position, Settlement, Store, Verdict},
+    store::{Answer, Claimed, Line, LoadedWorkflow, Settlement, Store, Verdict},
 };
 
-/// A busy worker searches from the beginning of its queues at least this often: commits that came late lie behind its positions.
-const FULL_SEARCH_INTERVAL: Duration = Duration::from_secs(10);
-/// Searches from the beginning take at most this part of a worker's time: they read what is dead, where an old snapshot keeps it.
-const FULL_SEARCHES_SHARE: u32 = 20;
-/// A call that settles does not search again so soon after a search that found everything, unless a wake-up came: its
-/// children come without one.
-const SEARCH_INTERVAL: Duration = Duration::from_millis(10);
 /// A shorter lease could not be kept.
 const LEAST_LEASE: Duration = Duration::from_secs(1);
 /// How often expired leases and passed deadlines are looked for.
@@ -53,7 +47,7 @@ pub(super) struct Runner {
     only_task: Option<Uuid>,
     observer: Option<Observer>,
     wake: Waker,
-    positions: Vec<Position>,
+    search: Search,
     workflows: HashMap<i32, Arc<LoadedWorkflow>>,
     leases: Leases,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
@@ -62,11 +56,6 @@ pub(super) struct Runner {
     /// When a reply was last lost, and when its leases are asked for next.
     lost_a_reply: Option<(Instant, Instant)>,
     failures: u32,
-    last_full_search: Instant,
-    /// How long it took.
-    full_search_took: Duration,
-    /// When a search last saw the end of the queue.
-    saw_the_end: Option<Instant>,
     last_reap: Instant,
     reap_from: DateTime<Utc>,
 }
@@ -121,12 +110,6 @@ impl Runner {
                 Err(Trouble::Again(error) | Trouble::Fatal(error)) => return Err(error),
             }
         };
-        let positions = ids
-            .into_iter()
-            .flat_map(|handler_id| {
-                [0, 1, 2].map(|lane| Position { handler_id, lane, from: None, after_key: String::new() })
-            })
-            .collect();
         Ok(Some(Runner {
             line: Line::new(store.clone()),
             store,
@@ -136,7 +119,7 @@ impl Runner {
             only_task,
             observer,
             wake,
-            positions,
+            search: Search::new(ids),
             workflows: HashMap::new(),
             leases: Leases::default(),
             ended: mpsc::unbounded_channel(),
@@ -144,9 +127,6 @@ impl Runner {
             set_aside: SetAside::new(),
             lost_a_reply: None,
             failures: 0,
-            last_full_search: Instant::now(),
-            full_search_took: Duration::ZERO,
-            saw_the_end: None,
             last_reap: Instant::now() - REAP_INTERVAL,
             reap_from: DateTime::UNIX_EPOCH,
         }))
@@ -182,17 +162,13 @@ impl Runner {
             }
             return Ok(Turn { idle: false, next_in: self.until_next(None) });
         }
-        if self.last_full_search.elapsed() >= FULL_SEARCH_INTERVAL {
-            self.search_from_the_beginning();
-        }
         let sent_at = Instant::now();
-        let since_the_end = self.saw_the_end.map(|at| at.elapsed());
-        let searches = batch.is_empty() || since_the_end.is_none_or(|since| since >= SEARCH_INTERVAL);
-        let is_full = searches && self.positions.iter().all(|position| position.from.is_none());
+        let searches = batch.is_empty() || self.search.is_due();
+        let looks_at_everything = searches && self.search.begins();
         let mut call = batch::Call {
             line: &mut self.line,
             worker_id: self.worker_id,
-            positions: &mut self.positions,
+            positions: &mut self.search.positions,
             capacity,
             lease: self.settings.lease,
             only_task: self.only_task,
@@ -229,13 +205,10 @@ impl Runner {
             self.wake.others_than_me();
         }
         if searches {
-            if is_full {
-                self.full_search_took = sent_at.elapsed();
-            }
             if !received {
-                self.search_from_the_beginning();
+                self.search.begin_anew();
             }
-            self.saw_the_end = (!full && capacity > 0).then_some(sent_at);
+            self.search.ended(sent_at, looks_at_everything, !full && capacity > 0);
         }
         if reaps && !reaps_in_the_call {
             self.reap().await;
@@ -248,7 +221,7 @@ impl Runner {
             next_in: match more {
                 true => Duration::ZERO,
                 // when the next step is due is known to a search that found nothing
-                false if !searches || received => SEARCH_INTERVAL,
+                false if !searches || received => search::INTERVAL,
                 false => self.until_next(reply.next_in),
             },
         })
@@ -296,7 +269,7 @@ impl Runner {
                     tokio::task::yield_now().await;
                 }
             }
-            () = self.wake.woken(), if !trouble => self.search_from_the_beginning(),
+            () = self.wake.woken(), if !trouble => self.search.begin_anew(),
             () = tokio::time::sleep(at_most) => {}
             () = stop.cancelled() => {}
         }
@@ -339,19 +312,6 @@ impl Runner {
             }
         }
         Ok(())
-    }
-
-    /// The next search begins anew, unless that would take too much of the worker's time: what it could find there can wait,
-    /// what is new lies ahead.
-    fn search_from_the_beginning(&mut self) {
-        self.saw_the_end = None;
-        if self.last_full_search.elapsed() < self.full_search_took * FULL_SEARCHES_SHARE {
-            return;
-        }
-        self.last_full_search = Instant::now();
-        for position in &mut self.positions {
-            position.from = None;
-        }
     }
 
     /// Takes in what has ended, without waiting. Gives how many.

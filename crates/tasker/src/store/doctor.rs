@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection, Row};
 
-use super::{SCHEMA_VERSION, Store};
+use super::{
+    SCHEMA_VERSION, Store,
+    schema::{Objects, objects},
+};
 use crate::Error;
 
 /// Something that was found.
@@ -138,11 +141,15 @@ impl Store {
             }
             other => other?,
         }
-        match self.has_present_objects().await? {
-            true => Ok(Vec::new()),
-            false => finding(
+        match objects(&mut *self.pool.acquire().await?).await? {
+            Objects::Present => Ok(Vec::new()),
+            Objects::Others => finding(
                 "views and functions are not this program's".into(),
                 "tasker migrate, with the newest of the programs in use",
+            ),
+            Objects::Changed => finding(
+                "a view or a function was changed or dropped since they were created".into(),
+                "tasker migrate creates them anew",
             ),
         }
     }
@@ -190,12 +197,6 @@ impl Store {
                     .into(),
             }],
         })
-    }
-
-    /// Whether the views and functions in the database are this program's.
-    async fn has_present_objects(&self) -> Result<bool, Error> {
-        let row = sqlx::query("select content_hash from tasker.schema_objects").fetch_optional(&self.pool).await?;
-        Ok(row.map(|row| row.try_get::<String, _>(0)).transpose()? == Some(super::schema::objects_hash()))
     }
 }
 

@@ -78,6 +78,7 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/find_workflow.sql"),
     include_str!("../../sql/functions/submit_tasks.sql"),
     include_str!("../../sql/functions/submit_task.sql"),
+    include_str!("../../sql/functions/catalogue_hash.sql"),
 ];
 
 /// Two programs that migrate at once wait for each other under this key.
@@ -141,9 +142,11 @@ async fn migrate(connection: &mut PgConnection) -> Result<MigrationReport, Error
          comment on column tasker.schema_migrations.name is 'Its name.';
          comment on column tasker.schema_migrations.applied_at is 'When it ran.';
          create table if not exists tasker.schema_objects (only_row boolean primary key default true check (only_row), content_hash text not null);
+         alter table tasker.schema_objects add column if not exists catalogue_hash text;
          comment on table tasker.schema_objects is 'Which views and functions this database has.';
          comment on column tasker.schema_objects.only_row is 'True: there is one row.';
-         comment on column tasker.schema_objects.content_hash is 'SHA-256 of their text.';",
+         comment on column tasker.schema_objects.content_hash is 'SHA-256 of their text.';
+         comment on column tasker.schema_objects.catalogue_hash is 'What tasker.catalogue_hash() said when they were created.';",
     )
     .execute(&mut *tx)
     .await?;
@@ -176,17 +179,41 @@ async fn migrate(connection: &mut PgConnection) -> Result<MigrationReport, Error
     Ok(report)
 }
 
+/// What the views and functions in a database are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Objects {
+    /// This program's.
+    Present,
+    /// Another program's.
+    Others,
+    /// This program's, and then somebody changed or dropped one.
+    Changed,
+}
+
+pub(super) async fn objects(connection: &mut PgConnection) -> Result<Objects, Error> {
+    let row =
+        sqlx::query("select content_hash, catalogue_hash from tasker.schema_objects").fetch_optional(&mut *connection);
+    let Some(row) = row.await? else { return Ok(Objects::Others) };
+    if row.try_get::<String, _>(0)? != objects_hash() {
+        return Ok(Objects::Others);
+    }
+    let is_there = "select to_regprocedure('tasker.catalogue_hash()') is not null";
+    if !sqlx::query_scalar(is_there).fetch_one(&mut *connection).await? {
+        return Ok(Objects::Changed);
+    }
+    let now: String = sqlx::query_scalar("select tasker.catalogue_hash()").fetch_one(connection).await?;
+    let then: Option<String> = row.try_get(1)?;
+    Ok(if then == Some(now) { Objects::Present } else { Objects::Changed })
+}
+
 /// What is stored of [`OBJECTS`] when they have been created.
-pub(super) fn objects_hash() -> String {
+fn objects_hash() -> String {
     crate::hash::hex(OBJECTS.iter().map(|o| o.as_bytes()))
 }
 
 /// Drops all views and functions of the schema by name, never with `cascade`, and creates the present ones.
 async fn replace_objects(tx: &mut PgConnection) -> Result<bool, Error> {
-    let hash = objects_hash();
-    let have: Option<String> =
-        sqlx::query_scalar("select content_hash from tasker.schema_objects").fetch_optional(&mut *tx).await?;
-    if have.as_deref() == Some(hash.as_str()) {
+    if objects(tx).await? == Objects::Present {
         return Ok(false);
     }
     let in_use = |error: sqlx::Error| match &error {
@@ -221,8 +248,11 @@ async fn replace_objects(tx: &mut PgConnection) -> Result<bool, Error> {
     for object in OBJECTS {
         sqlx::raw_sql(*object).execute(&mut *tx).await?;
     }
-    sqlx::query("insert into tasker.schema_objects (content_hash) values ($1) on conflict (only_row) do update set content_hash = excluded.content_hash")
-        .bind(hash)
+    sqlx::query(
+        "insert into tasker.schema_objects (content_hash, catalogue_hash) values ($1, tasker.catalogue_hash())
+         on conflict (only_row) do update set content_hash = excluded.content_hash, catalogue_hash = excluded.catalogue_hash",
+    )
+        .bind(objects_hash())
         .execute(&mut *tx)
         .await?;
     sqlx::raw_sql("revoke all on all functions in schema tasker from public").execute(tx).await?;

@@ -129,6 +129,28 @@ fn replacing_the_functions_gives_the_catalogue_of_a_fresh_database() {
 }
 
 #[test]
+fn what_somebody_changed_or_dropped_is_noticed_and_made_anew() {
+    with_empty_database("", async |db| {
+        db.migrate().await.unwrap();
+        let fresh = catalogue(db).await.len();
+        let finding = async || db.examine(false).await.unwrap().findings.into_iter().find(|f| f.check == "schema");
+        assert_eq!(finding().await, None);
+        for change in [
+            "drop function tasker.wake(text)",
+            "drop function tasker.catalogue_hash()",
+            "create or replace function tasker.backoff(base double precision, max double precision, failures int) returns double precision
+               language sql return 0",
+            "drop view tasker.step_readiness_divergences; create view tasker.step_readiness_divergences as select 1 where false",
+        ] {
+            db.run(change).await;
+            assert!(finding().await.unwrap().problem.contains("changed or dropped"), "{change}");
+            assert!(db.migrate().await.unwrap().replaced, "{change}");
+            assert_eq!((finding().await, catalogue(db).await.len()), (None, fresh), "{change}");
+        }
+    });
+}
+
+#[test]
 fn two_that_migrate_at_once_wait_for_each_other() {
     with_empty_database("", async |db| {
         let stores: Vec<Store> = vec![db.another_store().await, db.another_store().await, db.another_store().await];

@@ -1,0 +1,121 @@
+//! Where a worker looks for work: a position in each of its queues, and when it begins anew.
+
+use std::time::{Duration, Instant};
+
+use crate::store::Position;
+
+/// A busy worker searches from the beginning of its queues at least this often: commits that came late lie behind its positions.
+const FULL_INTERVAL: Duration = Duration::from_secs(10);
+/// Searches from the beginning take at most this part of a worker's time: they read what is dead, where an old snapshot keeps it.
+const FULL_SHARE: u32 = 20;
+/// A call that settles does not search again so soon after a search that found everything, unless a wake-up came: its
+/// children come without one.
+pub(super) const INTERVAL: Duration = Duration::from_millis(10);
+
+/// The state of a worker's searches.
+pub(super) struct Search {
+    pub positions: Vec<Position>,
+    last_full: Instant,
+    last_full_took: Duration,
+    /// When a search last saw the end of the queue.
+    saw_the_end: Option<Instant>,
+}
+
+impl Search {
+    pub(super) fn new(handler_ids: Vec<i32>) -> Search {
+        let position = |handler_id, lane| Position { handler_id, lane, from: None, after_key: String::new() };
+        Search {
+            positions: handler_ids.into_iter().flat_map(|id| [0, 1, 2].map(|lane| position(id, lane))).collect(),
+            last_full: Instant::now(),
+            last_full_took: Duration::ZERO,
+            saw_the_end: None,
+        }
+    }
+
+    /// Whether a call that settles is to search as well.
+    pub(super) fn is_due(&self) -> bool {
+        self.saw_the_end.is_none_or(|at| at.elapsed() >= INTERVAL)
+    }
+
+    /// Before a search. Says whether it looks at everything.
+    pub(super) fn begins(&mut self) -> bool {
+        if self.last_full.elapsed() >= FULL_INTERVAL {
+            self.begin_anew();
+        }
+        self.positions.iter().all(|position| position.from.is_none())
+    }
+
+    /// After a search that was sent at that instant, and saw the end of the queue or not.
+    pub(super) fn ended(&mut self, sent_at: Instant, looked_at_everything: bool, saw_the_end: bool) {
+        if looked_at_everything {
+            self.last_full_took = sent_at.elapsed();
+        }
+        self.saw_the_end = saw_the_end.then_some(sent_at);
+    }
+
+    /// The next search is due, and looks at everything; unless that would take too much of the worker's time: what could be
+    /// found there can wait, what is new lies ahead.
+    pub(super) fn begin_anew(&mut self) {
+        self.saw_the_end = None;
+        if self.last_full.elapsed() >= self.last_full_took * FULL_SHARE {
+            self.last_full = Instant::now();
+            for position in &mut self.positions {
+                position.from = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+
+    use super::*;
+
+    fn search() -> Search {
+        Search::new(vec![7])
+    }
+
+    /// As the database's answer moves them.
+    fn move_on(search: &mut Search) {
+        search.positions.iter_mut().for_each(|position| position.from = Some(Utc::now()));
+    }
+
+    #[test]
+    fn it_has_a_position_in_each_lane_of_each_handler() {
+        let search = Search::new(vec![7, 9]);
+        let pairs: Vec<_> = search.positions.iter().map(|p| (p.handler_id, p.lane)).collect();
+        assert_eq!(pairs, [(7, 0), (7, 1), (7, 2), (9, 0), (9, 1), (9, 2)]);
+    }
+
+    #[test]
+    fn a_search_that_saw_the_end_is_not_repeated_at_once() {
+        let mut search = search();
+        assert!(search.is_due());
+        search.ended(Instant::now(), false, true);
+        assert!(!search.is_due());
+        search.begin_anew();
+        assert!(search.is_due());
+    }
+
+    #[test]
+    fn a_costly_search_from_the_beginning_is_seldom() {
+        let mut search = search();
+        assert!(search.begins());
+        search.ended(Instant::now().checked_sub(Duration::from_secs(1)).unwrap(), true, true);
+        move_on(&mut search);
+        search.begin_anew();
+        assert!(search.is_due() && !search.begins(), "it took a second: not within twenty");
+        search.last_full = Instant::now().checked_sub(Duration::from_secs(21)).unwrap();
+        assert!(search.begins());
+    }
+
+    #[test]
+    fn a_busy_worker_looks_at_everything_now_and_then() {
+        let mut search = search();
+        move_on(&mut search);
+        assert!(!search.begins());
+        search.last_full = Instant::now().checked_sub(FULL_INTERVAL).unwrap();
+        assert!(search.begins());
+    }
+}
