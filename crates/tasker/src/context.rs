@@ -5,7 +5,11 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Error, readiness::TaskState, store::Store};
+use crate::{
+    Error,
+    readiness::{TaskState, UNFINISHED_TASKS},
+    store::Store,
+};
 
 /// A row of `tasker.task_execution_contexts`.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -48,9 +52,9 @@ pub struct TaskExecutionContext {
     pub next_retry_at: Option<DateTime<Utc>>,
 }
 
-const COLUMNS: &str = "select task_id, named_task_id, status, paused, total_steps, pending_steps, in_progress_steps, completed_steps, \
-     failed_steps, cancelled_steps, resolved_manually_steps, skipped_steps, ready_steps, execution_status, recommended_action, \
-     completion_percentage::float8 as completion_percentage, health_status, next_retry_at from ";
+const COLUMNS: &str = "select c.task_id, c.named_task_id, c.status, c.paused, c.total_steps, c.pending_steps, c.in_progress_steps, c.completed_steps, \
+     c.failed_steps, c.cancelled_steps, c.resolved_manually_steps, c.skipped_steps, c.ready_steps, c.execution_status, c.recommended_action, \
+     c.completion_percentage::float8 as completion_percentage, c.health_status, c.next_retry_at from ";
 
 impl TaskExecutionContext {
     /// One task's context; `None`: there is no such task.
@@ -70,12 +74,20 @@ impl TaskExecutionContext {
         .await
     }
 
-    /// Tasks that go on only when a person acts.
+    /// Tasks that go on only when a person acts. Reads those that are live or have failed, and no other.
     pub async fn blocked(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
-        Self::list(store, "tasker.task_execution_contexts c where c.execution_status = 'blocked_by_failures'").await
+        Self::list(
+            store,
+            &format!(
+                "{UNFINISHED_TASKS} k
+                 cross join lateral (select * from tasker.task_execution_contexts c where c.task_id = k.task_id offset 0) c
+                 where c.execution_status = 'blocked_by_failures'"
+            ),
+        )
+        .await
     }
 
-    /// Tasks whose steps are all satisfied.
+    /// Tasks whose steps are all satisfied. Reads all tasks.
     pub async fn complete(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
         Self::list(store, "tasker.task_execution_contexts c where c.execution_status = 'all_complete'").await
     }

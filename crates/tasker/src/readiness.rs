@@ -147,6 +147,14 @@ pub struct StepReadinessStatus {
     pub last_attempted_at: Option<DateTime<Utc>>,
 }
 
+/// The ids of all tasks that are live or have failed, each once, from the hot set and an index: a live task that is not paused
+/// has a ready step or a lease.
+pub(crate) const UNFINISHED_TASKS: &str = "(select k.task_id from (
+     select r.task_id from tasker.ready_steps r union select l.task_id from tasker.leases l
+     union select h.task_id from tasker.task_transitions h where h.paused or h.to_state = 'failed') u
+   cross join lateral (
+     select k.task_id from tasker.tasks k where k.task_id = u.task_id and k.state in ('pending', 'in_progress', 'failed') offset 0) k)";
+
 const STEP_COLUMNS: &str = "select v.workflow_step_id, v.task_id, v.step_number, v.named_step_id, v.name, v.current_state, \
      v.dependencies_satisfied, v.retry_eligible, v.ready_for_execution, v.blocking_reason, v.last_failure_at, \
      v.next_retry_at, v.total_parents, v.completed_parents, v.attempts, v.retry_limit, \
@@ -175,12 +183,12 @@ impl StepReadinessStatus {
         Self::scope("v.ready_for_execution")
     }
 
-    /// Steps that wait for a parent. Over all tasks it reads every live task.
+    /// Steps that wait for a parent. Over all tasks it reads every task that is live or has failed, and no other.
     pub fn blocked_by_dependencies() -> StepScope {
         Self::scope("v.blocking_reason = 'dependencies_not_satisfied'")
     }
 
-    /// Steps that wait for a retry, or have none left. Over all tasks it reads every live task.
+    /// Steps that wait for a retry, or have none left. Over all tasks it reads every task that is live or has failed, and no other.
     pub fn blocked_by_retry() -> StepScope {
         Self::scope("v.blocking_reason in ('waiting_for_retry', 'retries_exhausted', 'not_retryable')")
     }
@@ -224,22 +232,24 @@ impl StepScope {
     /// The rows, by task and step number.
     pub async fn all(&self, store: &Store) -> Result<Vec<StepReadinessStatus>, Error> {
         let mut sql = String::from(STEP_COLUMNS);
-        sql.push_str(match (self.task_id, self.step_id) {
+        sql.push_str(&match (self.task_id, self.step_id) {
             (_, Some(_)) => {
-                "tasker.step_readiness_statuses v where v.task_id = tasker.task_of($1) and v.step_number = tasker.step_number_of($1)"
+                "tasker.step_readiness_statuses v where v.task_id = tasker.task_of($1) and v.step_number = tasker.step_number_of($1)".into()
             }
-            (Some(_), None) => "tasker.step_readiness_statuses v where v.task_id = $1",
+            (Some(_), None) => "tasker.step_readiness_statuses v where v.task_id = $1".into(),
             // over all tasks: from the hot set where that is all that can match, else from the live tasks; offset 0: one
             // after the other, whatever the planner believes of their number
             (None, None) if self.conditions.contains(&"v.ready_for_execution") => {
                 "tasker.ready_steps r cross join lateral (
                    select * from tasker.step_readiness_statuses v where v.task_id = r.task_id and v.step_number = r.step_number offset 0) v
                  where $1::uuid is null"
+                    .into()
             }
-            (None, None) => {
-                "tasker.tasks k cross join lateral (select * from tasker.step_readiness_statuses v where v.task_id = k.task_id offset 0) v
-                 where $1::uuid is null and k.state in ('pending', 'in_progress', 'failed')"
-            }
+            (None, None) => format!(
+                "{UNFINISHED_TASKS} k
+                 cross join lateral (select * from tasker.step_readiness_statuses v where v.task_id = k.task_id offset 0) v
+                 where $1::uuid is null"
+            ),
         });
         for condition in &self.conditions {
             sql.push_str(" and ");

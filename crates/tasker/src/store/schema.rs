@@ -13,6 +13,7 @@ pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("tables", include_str!("../../migrations/0001_tables.sql")),
     ("one_check_a_row", include_str!("../../migrations/0002_one_check_a_row.sql")),
+    ("tasks_that_need_somebody", include_str!("../../migrations/0003_tasks_that_need_somebody.sql")),
 ];
 
 /// Views and functions in the order in which they can be created.
