@@ -11,17 +11,27 @@ use crate::{
 
 /// Bring the database to this program's schema
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Create the roles tasker_viewer, tasker_submitter, tasker_worker and tasker_operator, too, and give them their rights
+    #[arg(long)]
+    roles: bool,
+}
 
 /// Migrates. Opening the embedded database has done so already.
-pub async fn run(_: Args, session: &Session) -> Result<Ending, Failure> {
+pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
     let tasker = session.database.open_or_make().await?;
-    let migrated = tasker.migrate().await;
+    let migrated = async {
+        let report = tasker.migrate().await?;
+        if args.roles {
+            tasker.store().create_roles().await?;
+        }
+        Ok::<_, tasker::Error>(report)
+    };
+    let migrated = migrated.await;
     tasker.close().await;
     let report = migrated?;
     if session.json {
-        let answer =
-            json!({ "schema_version": SCHEMA_VERSION, "migrations": report.migrations, "replaced": report.replaced });
+        let answer = json!({ "schema_version": SCHEMA_VERSION, "migrations": report.migrations, "replaced": report.replaced, "roles": args.roles });
         print_json(&answer)?;
     } else {
         let tables = match report.migrations.as_slice() {
@@ -30,7 +40,8 @@ pub async fn run(_: Args, session: &Session) -> Result<Ending, Failure> {
         };
         let objects =
             if report.replaced { "views and functions were replaced" } else { "views and functions are as before" };
-        print(&format!("the schema has version {SCHEMA_VERSION}: {tables}, {objects}\n"))?;
+        let roles = if args.roles { ", the roles have their rights" } else { "" };
+        print(&format!("the schema has version {SCHEMA_VERSION}: {tables}, {objects}{roles}\n"))?;
     }
     Ok(Ending::Done)
 }

@@ -48,7 +48,10 @@ fn what_stands_in_the_way_is_explained_and_mended_by_hand() {
     assert!(explained.contains(&format!("task retry {task} broken")), "{explained}");
 
     assert_eq!(answer(&["doctor"])["findings"], json!([]));
-    assert_eq!(answer(&["migrate"]), json!({ "schema_version": SCHEMA_VERSION, "migrations": [], "replaced": false }));
+    assert_eq!(
+        answer(&["migrate"]),
+        json!({ "schema_version": SCHEMA_VERSION, "migrations": [], "replaced": false, "roles": false })
+    );
 
     // the verbs: what they refuse is wrong use
     let refused = place.tasker(&["task", "resolve", &task, "after", "--result", "1"]).with(2);

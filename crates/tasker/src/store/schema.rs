@@ -82,6 +82,9 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/catalogue_hash.sql"),
 ];
 
+/// From looking only to doing everything. See `sql/roles.sql`.
+const ROLES: [&str; 4] = ["tasker_viewer", "tasker_submitter", "tasker_worker", "tasker_operator"];
+
 /// Two programs that migrate at once wait for each other under this key.
 const LOCK: &str = "select pg_advisory_xact_lock(7460)";
 
@@ -102,6 +105,25 @@ impl Store {
         tokio::spawn(async move { migrate(&mut *store.pool.acquire().await?).await })
             .await
             .map_err(|e| Error::Database(sqlx::Error::Io(std::io::Error::other(e))))?
+    }
+
+    /// Creates the roles `tasker_viewer`, `tasker_submitter`, `tasker_worker` and `tasker_operator` where there are none, without
+    /// login, and gives them their rights in this database; later migrations give them anew.
+    ///
+    /// # Errors
+    /// A user who may not create roles.
+    pub async fn create_roles(&self) -> Result<(), Error> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::raw_sql(LOCK).execute(&mut *tx).await?;
+        for role in ROLES {
+            // another database of the server may be doing the same
+            let create = format!(
+                "do $$ begin create role {role} nologin; exception when duplicate_object or unique_violation then null; end $$"
+            );
+            sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
+        }
+        sqlx::raw_sql(include_str!("../../sql/roles.sql")).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The schema version in the database: 0 where there is none.
@@ -256,6 +278,10 @@ async fn replace_objects(tx: &mut PgConnection) -> Result<bool, Error> {
         .bind(objects_hash())
         .execute(&mut *tx)
         .await?;
-    sqlx::raw_sql("revoke all on all functions in schema tasker from public").execute(tx).await?;
+    sqlx::raw_sql("revoke all on all functions in schema tasker from public").execute(&mut *tx).await?;
+    let has_roles = "select coalesce((select has_schema_privilege(r.oid, 'tasker', 'usage') from pg_roles r where r.rolname = 'tasker_viewer'), false)";
+    if sqlx::query_scalar(has_roles).fetch_one(&mut *tx).await? {
+        sqlx::raw_sql(include_str!("../../sql/roles.sql")).execute(tx).await?;
+    }
     Ok(true)
 }

@@ -6,7 +6,7 @@ use tasker::{
     store::{MigrationReport, SCHEMA_VERSION, Store},
 };
 
-use crate::support::{Play, TestDatabase, with_database, with_empty_database};
+use crate::support::{Play, TestDatabase, contender, with_database, with_empty_database};
 
 #[test]
 fn everything_has_a_comment() {
@@ -43,6 +43,45 @@ fn nobody_but_its_owner_may_call_a_function_until_he_is_allowed_to() {
             )
             .await;
         assert_eq!(open, [""; 0]);
+    });
+}
+
+#[test]
+fn roles_may_what_they_are_for_and_no_more_also_after_a_migration() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a").await;
+        play.live("submit").await;
+        let task = play.task();
+        db.create_roles().await.unwrap();
+        db.run("update tasker.schema_objects set content_hash = 'of an older version'").await;
+        assert!(db.migrate().await.unwrap().replaced);
+        let submit = format!(
+            "select tasker.submit_task('test', '{}', deadline => '2100-01-01', idempotency_key => 'k', unique_while_live => 'u')",
+            play.definition.name
+        );
+        let handler = play.worker.serves()[0];
+        let claim = contender::claim(play.worker.id, handler, 1);
+        let cancel = format!("select tasker.cancel_task('{task}')");
+        let register = "select tasker.register_worker(gen_random_uuid(), '{x}', '')";
+        let explain = format!("select count(*) from tasker.explain_step('{}')", play.step("a"));
+        let look = "select count(*) from tasker.task_workflow_summaries, tasker.step_readiness_divergences";
+        let deeds = [look, &explain, &submit, &submit, &claim, contender::REAP, register, &cancel];
+        for (role, allowed) in
+            [("tasker_viewer", 2), ("tasker_submitter", 4), ("tasker_worker", 7), ("tasker_operator", 8)]
+        {
+            let mut session = db.session().await;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("set role {role}"))).execute(&mut session).await.unwrap();
+            for (n, deed) in deeds.iter().enumerate() {
+                let done = sqlx::raw_sql(sqlx::AssertSqlSafe(deed.to_string())).execute(&mut session).await;
+                let refused = done.as_ref().err().and_then(|e| e.as_database_error()).and_then(|e| e.code());
+                match n < allowed {
+                    true => drop(done.unwrap_or_else(|error| panic!("{role}: {deed}: {error}"))),
+                    false => assert_eq!(refused.as_deref(), Some("42501"), "{role}: {deed}"),
+                }
+            }
+            let past_the_verbs = "delete from tasker.schema_migrations";
+            assert!(sqlx::raw_sql(past_the_verbs).execute(&mut session).await.is_err());
+        }
     });
 }
 
