@@ -11,7 +11,7 @@ use crate::{
 /// Look for what is wrong with the database
 #[derive(clap::Args)]
 pub struct Args {
-    /// Recount tasks that have ended, too: reads all of history
+    /// Recount tasks that are complete, cancelled or resolved, too: reads all of history
     #[arg(long)]
     all: bool,
 }
