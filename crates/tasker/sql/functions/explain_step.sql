@@ -9,7 +9,7 @@ as $$
 #variable_conflict use_column
 declare
   of_task uuid := tasker.task_of(of_step); of_number int := tasker.step_number_of(of_step);
-  k tasker.tasks; v tasker.step_readiness_statuses; handler text; ahead bigint; reached int[]; frontier int[];
+  k tasker.tasks; v tasker.step_readiness_statuses; handler text; ahead bigint; reached int[];
 begin
   select t.* into k from tasker.tasks t where t.task_id = of_task;
   select s.* into v from tasker.step_readiness_statuses s where s.task_id = of_task and s.step_number = of_number;
@@ -17,18 +17,19 @@ begin
     perform tasker.refuse('unknown_step', format('there is no step %s', of_step));
   end if;
 
-  -- the step and all its unsatisfied ancestors, level by level: a satisfied parent has only satisfied ancestors
-  reached := array[of_number];
-  frontier := case when v.dependencies_satisfied then '{}' else reached end;
-  while cardinality(frontier) > 0 loop
-    select coalesce(array_agg(distinct e.from_step), '{}') into frontier
-    from unnest(frontier) f(step_number)
-    join tasker.named_task_edges e on e.named_task_id = k.named_task_id and e.to_step = f.step_number
-    join tasker.workflow_steps p on p.task_id = of_task and p.step_number = e.from_step
-    where p.state not in ('complete', 'resolved_manually', 'skipped');
-    frontier := array(select f from unnest(frontier) f except select r from unnest(reached) r);
-    reached := reached || frontier;
-  end loop;
+  -- the step and all its unsatisfied ancestors: a satisfied parent has only satisfied ancestors
+  with recursive up(step_number) as (
+    select of_number
+    union
+    select e.from_step from up
+    cross join lateral (
+      select e.from_step from tasker.named_task_edges e
+      where e.named_task_id = k.named_task_id and e.to_step = up.step_number offset 0) e
+    where coalesce((
+      select h.to_state from tasker.workflow_step_transitions h
+      where h.task_id = of_task and h.step_number = e.from_step order by h.number desc limit 1), 'pending')
+      not in ('complete', 'resolved_manually', 'skipped'))
+  select array_agg(u.step_number) into reached from up u;
 
   return query
   with s as materialized (
@@ -36,8 +37,8 @@ begin
     cross join lateral (select * from tasker.step_readiness_statuses s where s.task_id = of_task and s.step_number = n.step_number) s
     cross join lateral (select * from tasker.workflow_steps w where w.task_id = of_task and w.step_number = n.step_number) w)
   select s.workflow_step_id, s.step_number, s.name, c.cause, c.detail, true,
-    case when s.step_number = of_number and c.cause in ('waiting_for_retry', 'scheduled_for_later')
-      and not exists (select from (values (s.blocking_reason)) b(reason) where b.reason not in ('waiting_for_retry', 'scheduled_for_later')) then s.next_retry_at end
+    case when s.step_number = of_number and c.cause in ('waiting_for_retry', 'scheduled_for_later') and c.cause = s.blocking_reason
+      then s.next_retry_at end
   from s
   cross join lateral (values
     (1, case when s.current_state in ('complete', 'resolved_manually', 'skipped', 'cancelled') then 'finished' end, format('it is %s', s.current_state)),
