@@ -8,7 +8,7 @@ create function tasker.claim(
   out next_positions timestamptz[], out next_keys text[], out next_at timestamptz)
 language plpgsql as $$
 declare
-  now_ timestamptz := tasker.clock(); pairs int := cardinality(handlers); places tid[]; heads_ int; t record;
+  now_ timestamptz := tasker.clock(); pairs int := cardinality(handlers); places tid[]; heads_ int; passed_over boolean := false; t record;
   -- the sources: first the pairs, whose steps have no limit, from their positions on; then the limited keys with room
   s_handlers int[] := handlers; s_lanes smallint[] := lanes; s_from timestamptz[] := positions;
   s_keys text[] := array_fill(''::text, array[pairs]); s_rooms int[] := array_fill(wanted, array[pairs]);
@@ -17,7 +17,7 @@ begin
   next_keys := keys;
   if pairs > wanted then
     -- more can come only from those with one of the foremost heads
-    select array_agg(case when h.pair is null then 0 else wanted end order by p.pair) into s_rooms
+    select array_agg(case when h.pair is null then 0 else wanted end order by p.pair), count(h.pair) = wanted into s_rooms, passed_over
     from generate_series(1, pairs) p(pair) left join (
       select p.pair from unnest(handlers, lanes, positions) with ordinality p(handler_id, lane, position, pair)
       cross join lateral (
@@ -99,8 +99,9 @@ begin
   select array_agg(c.ctid), array_agg(c.source), array_agg(c.queue_at), (select count(*) from heads) into places, c_sources, c_queue_ats, heads_
   from candidates c;
 
-  if heads_ < wanted then
-    -- a search that found less than it wanted has seen everything up to now
+  if heads_ < wanted and not passed_over then
+    -- a search that found less than it wanted has seen everything up to now (one that passed over pairs may find less only
+    -- because others have claimed meanwhile)
     next_positions := array_fill(now_ - interval '20 ms', array[pairs]);
   else
     select array_agg(greatest(p.position, c.reached - interval '5 ms') order by p.pair) into next_positions

@@ -93,6 +93,22 @@ fn no_handler_stands_before_another() {
 }
 
 #[test]
+fn of_many_handlers_the_foremost_steps_are_claimed_first() {
+    with_database(async |db| {
+        let graph: Vec<String> = (0..30).map(|n| format!("s{n}")).collect();
+        let mut play = Play::of(db, &graph.join(", ")).await;
+        play.live("submit submit").await;
+        // one place for 90 queues, of which 30 have two steps each
+        for place in 0..60 {
+            let claims = play.worker.claim(db, 1).await;
+            let claimed: Vec<_> = claims.iter().map(|claim| (claim.task_id, claim.step_number)).collect();
+            assert_eq!(claimed, [(play.tasks[place / 30], place as i32 % 30)]);
+        }
+        assert!(play.worker.claim(db, 1).await.is_empty());
+    });
+}
+
+#[test]
 fn a_worker_gets_what_its_handlers_serve_and_no_more_than_it_wants() {
     with_database(async |db| {
         let mut play = Play::of(db, "a, b").await;
