@@ -1,30 +1,25 @@
 -- What the roles may do; each may what those before it may. Given anew with the views and functions, which take their rights
--- away with them. A function runs with its caller's rights, so that a role needs the tables that its verbs write to.
+-- away with them; whoever owns the schema can do so. The operator has the verbs by hand besides. A function runs with its caller's rights, so that a role needs the tables that its verbs write to.
 
 -- looks at everything
 grant usage on schema tasker to tasker_viewer;
 grant select on all tables in schema tasker to tasker_viewer;
 
 -- submits tasks
-grant tasker_viewer to tasker_submitter;
 grant usage on sequence tasker.transition_numbers to tasker_submitter;
 grant insert on tasker.tasks, tasker.task_payloads, tasker.task_deadlines, tasker.task_transitions, tasker.ready_steps,
   tasker.idempotency_keys, tasker.unique_live_keys to tasker_submitter;
 grant update on tasker.idempotency_keys to tasker_submitter;
 
 -- runs steps, and registers workflows and itself
-grant tasker_submitter to tasker_worker;
 grant insert, update, delete on all tables in schema tasker to tasker_worker;
 revoke insert, update, delete on tasker.schema_migrations, tasker.schema_objects from tasker_worker;
 grant usage on all sequences in schema tasker to tasker_worker;
 
--- retries, resolves, cancels, pauses by hand
-grant tasker_worker to tasker_operator;
-
 do $$
 declare
-  reads text[] := '{now, clock, step_id, step_number_of, task_of, limit_key, explain_step, catalogue_hash}';
-  submits text[] := '{submit_task, submit_tasks, find_workflow, hold_unique_key, require_storable, refuse, uuid_v7, wake, is_possible_task}';
+  reads text[] := '{now, clock, step_id, step_number_of, task_of, limit_key, explain_step, catalogue_hash, refuse}';
+  submits text[] := '{submit_task, submit_tasks, find_workflow, hold_unique_key, require_storable, uuid_v7, wake, is_possible_task}';
   by_hand text[] := '{cancel_task, cancel_step, retry_task, retry_step, resolve_task, resolve_step, pause_task, resume_task,
     edit_step_input, change_retry_limit}';
   f record;

@@ -8,7 +8,7 @@ create function tasker.claim(
   out next_positions timestamptz[], out next_keys text[], out next_at timestamptz)
 language plpgsql as $$
 declare
-  now_ timestamptz := tasker.clock(); pairs int := cardinality(handlers); places tid[]; heads_ int; passed_over boolean := false; t record;
+  now_ timestamptz := tasker.clock(); looked_at timestamptz := now_; pairs int := cardinality(handlers); places tid[]; heads_ int; passed_over boolean := false; t record;
   -- the sources: first the pairs, whose steps have no limit, from their positions on; then the limited keys with room
   s_handlers int[] := handlers; s_lanes smallint[] := lanes; s_from timestamptz[] := positions;
   s_keys text[] := array_fill(''::text, array[pairs]); s_rooms int[] := array_fill(wanted, array[pairs]);
@@ -102,13 +102,16 @@ begin
   if heads_ < wanted and not passed_over then
     -- a search that found less than it wanted has seen everything up to now (one that passed over pairs may find less only
     -- because others have claimed meanwhile)
-    next_positions := array_fill(now_ - interval '20 ms', array[pairs]);
+    next_positions := array_fill(looked_at - interval '20 ms', array[pairs]);
   else
     select array_agg(greatest(p.position, c.reached - interval '5 ms') order by p.pair) into next_positions
     from unnest(positions) with ordinality p(position, pair)
     left join (select c.source, max(c.queue_at) as reached from unnest(c_sources, c_queue_ats) c(source, queue_at) group by 1) c on c.source = p.pair;
   end if;
-  if heads_ = 0 then
+  if places is null and (heads_ > 0 or passed_over) then
+    -- somebody was faster: there may be work elsewhere
+    next_at := now_;
+  elsif places is null then
     select min(r.queue_at) into next_at from unnest(handlers, lanes) p(handler_id, lane)
     cross join lateral (
       select r.queue_at from tasker.ready_steps r

@@ -43,7 +43,12 @@ async fn attempt(
     time_left: impl Fn() -> Duration,
 ) -> Option<Verdict> {
     let node = &workflow.nodes[claimed.step_number as usize];
-    let attempt = match prepare(&store, &workflow, claimed, cancellation.child_token()).await {
+    let prepared = tokio::select! {
+        biased;
+        () = cancellation.cancelled() => return None,
+        prepared = prepare(&store, &workflow, claimed, cancellation.child_token()) => prepared,
+    };
+    let attempt = match prepared {
         Ok(attempt) => attempt,
         Err(Prepare::Step(error)) => return Some(failure(error)),
         // the database went away: the next attempt fetches it, if this one can be recorded at all
@@ -72,7 +77,7 @@ async fn attempt(
         }
         () = timeout => {
             stop.cancel();
-            let _ = tokio::time::timeout(STOP_GRACE, &mut running).await;
+            let _ = tokio::time::timeout(STOP_GRACE.min(time_left()), &mut running).await;
             let timeout = node.timeout.unwrap_or_default();
             Some(failure(StepError::new(format!("it did not end within its timeout of {}", crate::duration::format(timeout))).kind("timeout")))
         }

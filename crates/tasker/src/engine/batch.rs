@@ -54,6 +54,10 @@ impl SetAside {
         SetAside { settlements: Vec::new(), next_look: Instant::now() }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.settlements.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.settlements.is_empty()
     }

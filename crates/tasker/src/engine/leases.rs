@@ -9,7 +9,7 @@ use std::{
 use sqlx::PgConnection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use crate::store::{Beat, Line, Store};
@@ -73,6 +73,11 @@ impl Leases {
         self.lock().keys().copied().collect()
     }
 
+    fn stop(&self, claim_ids: &[Uuid]) {
+        let leases = self.lock();
+        claim_ids.iter().filter_map(|id| leases.get(id)).for_each(|lease| lease.cancellation.cancel());
+    }
+
     /// Tells every attempt to stop.
     pub(super) fn stop_all(&self) {
         self.lock().values().for_each(|lease| lease.cancellation.cancel());
@@ -113,8 +118,8 @@ pub(super) struct Heart(tokio::task::JoinHandle<()>);
 
 impl Heart {
     /// Renews the leases every third of their length, over a connection of its own; attempts whose lease could not be
-    /// renewed are told to stop in its last quarter. It beats earlier, at most once a second, when somebody sent a wake-up:
-    /// a step may have been cancelled.
+    /// renewed are told to stop in its last quarter. When somebody sent a wake-up it asks, at most once a second, which of them
+    /// are lost: a step may have been cancelled.
     pub(super) fn start(
         store: Store,
         worker_id: Uuid,
@@ -134,24 +139,27 @@ impl Drop for Heart {
     }
 }
 
-/// The least time between two beats.
+/// The least time between two questions.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
 async fn beat(store: Store, worker_id: Uuid, leases: &Leases, length: Duration, mut told: watch::Receiver<()>) {
     let mut line = Line::new(store);
     let mut pause = length / 3;
     loop {
-        let early = async {
-            tokio::time::sleep(LEAST_PAUSE).await;
-            if told.changed().await.is_err() {
-                std::future::pending().await
+        let next_beat = tokio::time::sleep(pause);
+        tokio::pin!(next_beat);
+        loop {
+            let told = async {
+                tokio::time::sleep(LEAST_PAUSE).await;
+                if told.changed().await.is_err() {
+                    std::future::pending().await
+                }
+            };
+            tokio::select! {
+                () = &mut next_beat => break,
+                () = told => look(&mut line, leases, length).await,
             }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = early => {}
         }
-        told.mark_unchanged();
         pause = length / 3;
         let claims = leases.all();
         if claims.is_empty() {
@@ -167,6 +175,22 @@ async fn beat(store: Store, worker_id: Uuid, leases: &Leases, length: Duration, 
                 line.broken();
                 pause = length / 12;
             }
+        }
+    }
+}
+
+/// Stops attempts whose lease is lost.
+async fn look(line: &mut Line, leases: &Leases, length: Duration) {
+    let claims = leases.running();
+    if claims.is_empty() {
+        return;
+    }
+    let ask = async |connection: &mut PgConnection| Store::lost_claims(connection, &claims).await;
+    match line.call(length / 6, ask).await {
+        Ok(lost) => leases.stop(&lost),
+        Err(error) => {
+            debug!("asking for lost leases failed: {error}");
+            line.broken();
         }
     }
 }

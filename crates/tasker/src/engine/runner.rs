@@ -145,7 +145,7 @@ impl Runner {
     /// One exchange, and what follows from it.
     pub(super) async fn turn(&mut self, claims: bool) -> Result<Turn, Error> {
         self.collect();
-        if self.lost_a_reply.is_some_and(|(_, next)| next <= Instant::now()) {
+        if claims && self.lost_a_reply.is_some_and(|(_, next)| next <= Instant::now()) {
             self.adopt().await;
         }
         if let Err(error) = self.set_aside.look(&mut self.settlements, &mut self.line, self.settings.lease).await {
@@ -164,7 +164,7 @@ impl Runner {
         }
         let sent_at = Instant::now();
         let searches = batch.is_empty() || self.search.is_due();
-        let looks_at_everything = searches && self.search.begins();
+        let is_full_search = searches && self.search.begins() && batch.is_empty();
         let mut call = batch::Call {
             line: &mut self.line,
             worker_id: self.worker_id,
@@ -198,9 +198,7 @@ impl Runner {
         self.set_aside.add(&mut batch);
         let received = !reply.claimed.is_empty();
         let full = reply.claimed.len() >= capacity;
-        for claimed in reply.claimed {
-            self.start(claimed, sent_at).await?;
-        }
+        self.start_all(reply.claimed, sent_at).await;
         if reply.left_over {
             self.wake.others_than_me();
         }
@@ -208,7 +206,7 @@ impl Runner {
             if !received {
                 self.search.begin_anew();
             }
-            self.search.ended(sent_at, looks_at_everything, !full && capacity > 0);
+            self.search.ended(sent_at, is_full_search, !full && capacity > 0);
         }
         if reaps && !reaps_in_the_call {
             self.reap().await;
@@ -230,6 +228,8 @@ impl Runner {
     /// How long until there may be something to do, by what is known.
     fn until_next(&self, due_in: Option<Duration>) -> Duration {
         let adopts = self.lost_a_reply.map(|(_, next)| next.saturating_duration_since(Instant::now()));
+        // what is due already was in somebody else's hands
+        let due_in = due_in.map(|due_in| if due_in.is_zero() { search::INTERVAL } else { due_in });
         [due_in, self.set_aside.next_in(), adopts]
             .into_iter()
             .flatten()
@@ -307,9 +307,12 @@ impl Runner {
         while !self.settlements.is_empty() {
             self.turn(false).await?;
             if self.failures > 0 {
-                warn!("{} ends could not be handed in; their leases will expire", self.settlements.len());
                 break;
             }
+        }
+        let left = self.settlements.len() + self.set_aside.len();
+        if left > 0 {
+            warn!("{left} ends could not be handed in; their leases will expire");
         }
         Ok(())
     }
@@ -353,7 +356,15 @@ impl Runner {
         }
     }
 
-    async fn start(&mut self, claimed: Claimed, sent_at: Instant) -> Result<(), Error> {
+    async fn start_all(&mut self, claimed: Vec<Claimed>, sent_at: Instant) {
+        // all are held, and so renewed, before anything is waited for
+        let held: Vec<_> = claimed.iter().map(|claimed| self.hold(claimed, sent_at)).collect();
+        for (claimed, cancellation) in claimed.into_iter().zip(held) {
+            self.start(claimed, cancellation).await;
+        }
+    }
+
+    fn hold(&self, claimed: &Claimed, sent_at: Instant) -> CancellationToken {
         let cancellation = CancellationToken::new();
         let lease = Lease {
             task_id: claimed.task_id,
@@ -363,6 +374,10 @@ impl Runner {
             runs: true,
         };
         self.leases.insert(claimed.claim_id, lease);
+        cancellation
+    }
+
+    async fn start(&mut self, claimed: Claimed, cancellation: CancellationToken) {
         if let Some(observer) = &self.observer {
             let _ = observer.send(Event::Started(Box::new(claimed.clone())));
         }
@@ -374,14 +389,14 @@ impl Runner {
                 let error =
                     StepError::new(format!("the workflow's definition could not be read: {error}")).kind("database");
                 let _ = self.ended.0.send(ended(Some(attempt::failure(error))));
-                return Ok(());
+                return;
             }
         };
         let name = workflow.nodes.get(claimed.step_number as usize).map(|n| n.handler.as_str()).unwrap_or_default();
         let Some(handler) = self.handlers.get(name).cloned() else {
             let error = StepError::fatal(format!("this worker has no handler `{name}`")).kind("unknown_handler");
             let _ = self.ended.0.send(ended(Some(attempt::failure(error))));
-            return Ok(());
+            return;
         };
         let (store, sender, leases) = (self.store.clone(), self.ended.0.clone(), self.leases.clone());
         // a handler that does not stop when it is told to is dropped well before its lease ends
@@ -391,7 +406,6 @@ impl Runner {
             let verdict = attempt::run(store, workflow, handler, claimed, cancellation, time_left).await;
             let _ = sender.send(ended(verdict));
         });
-        Ok(())
     }
 
     /// The definition, which is fetched once; a database that is away for a moment costs no attempt.
@@ -432,19 +446,13 @@ impl Runner {
         let known = self.leases.ids();
         let sent_at = Instant::now();
         let (worker_id, lease) = (self.worker_id, self.settings.lease);
+        self.lost_a_reply = self
+            .lost_a_reply
+            .filter(|(lost_at, _)| lost_at.elapsed() < ADOPT_FOR)
+            .map(|(lost_at, _)| (lost_at, sent_at + ADOPT_INTERVAL));
         let adopt = async |connection: &mut PgConnection| Store::adopt(connection, worker_id, &known, lease).await;
         match self.line.call(batch::patience(lease), adopt).await {
-            Ok(orphans) => {
-                self.lost_a_reply = self
-                    .lost_a_reply
-                    .filter(|(lost_at, _)| lost_at.elapsed() < ADOPT_FOR)
-                    .map(|(lost_at, _)| (lost_at, sent_at + ADOPT_INTERVAL));
-                for claimed in orphans {
-                    if let Err(error) = self.start(claimed, sent_at).await {
-                        warn!("an orphaned lease could not be started: {error}");
-                    }
-                }
-            }
+            Ok(orphans) => self.start_all(orphans, sent_at).await,
             Err(error) => {
                 debug!("asking for orphaned leases failed: {error}");
                 self.line.broken();

@@ -16,7 +16,8 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(10);
 pub(super) struct Search {
     pub positions: Vec<Position>,
     last_full: Instant,
-    last_full_took: Duration,
+    /// How long the last two took: one alone may have waited for something else.
+    full_took: [Duration; 2],
     /// When a search last saw the end of the queue.
     saw_the_end: Option<Instant>,
 }
@@ -27,7 +28,7 @@ impl Search {
         Search {
             positions: handler_ids.into_iter().flat_map(|id| [0, 1, 2].map(|lane| position(id, lane))).collect(),
             last_full: Instant::now(),
-            last_full_took: Duration::ZERO,
+            full_took: [Duration::ZERO; 2],
             saw_the_end: None,
         }
     }
@@ -45,10 +46,11 @@ impl Search {
         self.positions.iter().all(|position| position.from.is_none())
     }
 
-    /// After a search that was sent at that instant, and saw the end of the queue or not.
-    pub(super) fn ended(&mut self, sent_at: Instant, looked_at_everything: bool, saw_the_end: bool) {
-        if looked_at_everything {
-            self.last_full_took = sent_at.elapsed();
+    /// After a search that was sent at that instant, looked at everything and did nothing else, or not, and saw the end of the
+    /// queue or not.
+    pub(super) fn ended(&mut self, sent_at: Instant, was_full: bool, saw_the_end: bool) {
+        if was_full {
+            self.full_took = [self.full_took[1], sent_at.elapsed()];
         }
         self.saw_the_end = saw_the_end.then_some(sent_at);
     }
@@ -57,7 +59,8 @@ impl Search {
     /// found there can wait, what is new lies ahead.
     pub(super) fn begin_anew(&mut self) {
         self.saw_the_end = None;
-        if self.last_full.elapsed() >= self.last_full_took * FULL_SHARE {
+        let pause = self.full_took[0].min(self.full_took[1]) * FULL_SHARE;
+        if self.last_full.elapsed() >= pause.min(FULL_INTERVAL) {
             self.last_full = Instant::now();
             for position in &mut self.positions {
                 position.from = None;
@@ -102,12 +105,24 @@ mod tests {
     fn a_costly_search_from_the_beginning_is_seldom() {
         let mut search = search();
         assert!(search.begins());
-        search.ended(Instant::now().checked_sub(Duration::from_secs(1)).unwrap(), true, true);
+        let ago = |millis| Instant::now().checked_sub(Duration::from_millis(millis)).unwrap();
+        search.ended(ago(100), true, true);
         move_on(&mut search);
         search.begin_anew();
-        assert!(search.is_due() && !search.begins(), "it took a second: not within twenty");
-        search.last_full = Instant::now().checked_sub(Duration::from_secs(21)).unwrap();
+        assert!(search.begins(), "one alone may have waited for something else");
+        search.ended(ago(100), true, true);
+        move_on(&mut search);
+        search.begin_anew();
+        assert!(search.is_due() && !search.begins(), "it takes 0.1 s: not within two");
+        search.last_full = ago(2100);
+        search.begin_anew();
         assert!(search.begins());
+        search.ended(ago(5000), true, true);
+        search.ended(ago(5000), true, true);
+        move_on(&mut search);
+        search.last_full = ago(10_000);
+        search.begin_anew();
+        assert!(search.begins(), "at least every 10 s");
     }
 
     #[test]

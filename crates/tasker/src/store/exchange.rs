@@ -349,6 +349,16 @@ impl Store {
         Ok(())
     }
 
+    /// Which of these claims have no lease any more.
+    pub(crate) async fn lost_claims(
+        connection: &mut PgConnection,
+        claims: &[(Uuid, i32, Uuid)],
+    ) -> Result<Vec<Uuid>, Error> {
+        let (tasks, steps, ids) = split(claims);
+        let sql = "select tasker.lost_claims($1, $2, $3)";
+        Ok(sqlx::query_scalar(sql).bind(tasks).bind(steps).bind(ids).fetch_one(connection).await?)
+    }
+
     /// Results of the named steps of a task, by step number, JSON text: what was too large to travel with the claim.
     pub async fn results(&self, task_id: Uuid, steps: &[i32]) -> Result<Vec<(i32, String)>, Error> {
         let results = sqlx::query_as(

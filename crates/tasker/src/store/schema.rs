@@ -54,6 +54,7 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/answers.sql"),
     include_str!("../../sql/functions/exchange.sql"),
     include_str!("../../sql/functions/heartbeat.sql"),
+    include_str!("../../sql/functions/lost_claims.sql"),
     include_str!("../../sql/functions/adopt.sql"),
     include_str!("../../sql/functions/release_steps.sql"),
     include_str!("../../sql/functions/fail_overdue.sql"),
@@ -82,7 +83,9 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/catalogue_hash.sql"),
 ];
 
-/// From looking only to doing everything. See `sql/roles.sql`.
+/// What the roles may do.
+const GRANTS: &str = include_str!("../../sql/roles.sql");
+/// From looking only to doing everything: each may what those before it may.
 const ROLES: [&str; 4] = ["tasker_viewer", "tasker_submitter", "tasker_worker", "tasker_operator"];
 
 /// Two programs that migrate at once wait for each other under this key.
@@ -113,17 +116,11 @@ impl Store {
     /// # Errors
     /// A user who may not create roles.
     pub async fn create_roles(&self) -> Result<(), Error> {
-        let mut tx = self.pool.begin().await?;
-        sqlx::raw_sql(LOCK).execute(&mut *tx).await?;
-        for role in ROLES {
-            // another database of the server may be doing the same
-            let create = format!(
-                "do $$ begin create role {role} nologin; exception when duplicate_object or unique_violation then null; end $$"
-            );
-            sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
-        }
-        sqlx::raw_sql(include_str!("../../sql/roles.sql")).execute(&mut *tx).await?;
-        Ok(tx.commit().await?)
+        let store = self.clone();
+        // to its end, as a migration
+        tokio::spawn(async move { create_roles(&mut *store.pool.acquire().await?).await })
+            .await
+            .map_err(|e| Error::Database(sqlx::Error::Io(std::io::Error::other(e))))?
     }
 
     /// The schema version in the database: 0 where there is none.
@@ -139,6 +136,33 @@ impl Store {
             found => Err(Error::SchemaTooOld { found, needed: SCHEMA_VERSION }),
         }
     }
+}
+
+async fn create_roles(connection: &mut PgConnection) -> Result<(), Error> {
+    let mut tx = connection.begin().await?;
+    sqlx::raw_sql(LOCK).execute(&mut *tx).await?;
+    for (n, role) in ROLES.iter().enumerate() {
+        // another database of the server may be doing the same
+        let create = format!(
+            "do $$ begin create role {role} nologin; exception when duplicate_object or unique_violation then null; end $$"
+        );
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
+        if let Some(lesser) = n.checked_sub(1).map(|n| ROLES[n]) {
+            sqlx::raw_sql(AssertSqlSafe(format!("grant {lesser} to {role}"))).execute(&mut *tx).await?;
+        }
+    }
+    sqlx::raw_sql(GRANTS).execute(&mut *tx).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Gives the roles their rights anew, where they have been created for this database.
+async fn grant_again(tx: &mut PgConnection) -> Result<(), Error> {
+    let have_roles = "select count(*) = cardinality($1) and bool_or(has_schema_privilege(r.oid, 'tasker', 'usage'))
+                      from pg_roles r where r.rolname = any($1)";
+    if sqlx::query_scalar(have_roles).bind(ROLES.as_slice()).fetch_one(&mut *tx).await? {
+        sqlx::raw_sql(GRANTS).execute(tx).await?;
+    }
+    Ok(())
 }
 
 async fn version(connection: &mut PgConnection) -> Result<i32, Error> {
@@ -198,6 +222,9 @@ async fn migrate(connection: &mut PgConnection) -> Result<MigrationReport, Error
     let mut tx = connection.begin().await?;
     sqlx::raw_sql(LOCK).execute(&mut *tx).await?;
     report.replaced = replace_objects(&mut tx).await?;
+    if report != MigrationReport::default() {
+        grant_again(&mut tx).await?;
+    }
     tx.commit().await?;
     Ok(report)
 }
@@ -248,19 +275,21 @@ async fn replace_objects(tx: &mut PgConnection) -> Result<bool, Error> {
         _ => error.into(),
     };
     // functions whose types come from views first, then the views, then what the views call; not what tables' constraints call
-    let drop_functions_but = |dependents: &str| {
+    let drop_functions_but = |also: &str| {
         format!(
             "select 'drop function ' || string_agg(p.oid::regprocedure::text, ', ') from pg_proc p
              where p.pronamespace = 'tasker'::regnamespace and p.oid not in (
-               select d.refobjid from pg_depend d where d.classid in ({dependents}) and d.refclassid = 'pg_proc'::regclass)"
+               select d.refobjid from pg_depend d where d.refclassid = 'pg_proc'::regclass and (
+                 d.classid = 'pg_constraint'::regclass and d.objid in (
+                   select c.oid from pg_constraint c where c.connamespace = 'tasker'::regnamespace){also}))"
         )
     };
     for statement in [
-        drop_functions_but("'pg_constraint'::regclass, 'pg_rewrite'::regclass"),
+        drop_functions_but(" or d.classid = 'pg_rewrite'::regclass"),
         "select 'drop view ' || string_agg(c.oid::regclass::text, ', ') from pg_class c
          where c.relnamespace = 'tasker'::regnamespace and c.relkind = 'v'"
             .into(),
-        drop_functions_but("'pg_constraint'::regclass"),
+        drop_functions_but(""),
     ] {
         if let Some(drop) =
             sqlx::query(AssertSqlSafe(statement)).fetch_one(&mut *tx).await?.try_get::<Option<String>, _>(0)?
@@ -278,10 +307,6 @@ async fn replace_objects(tx: &mut PgConnection) -> Result<bool, Error> {
         .bind(objects_hash())
         .execute(&mut *tx)
         .await?;
-    sqlx::raw_sql("revoke all on all functions in schema tasker from public").execute(&mut *tx).await?;
-    let has_roles = "select coalesce((select has_schema_privilege(r.oid, 'tasker', 'usage') from pg_roles r where r.rolname = 'tasker_viewer'), false)";
-    if sqlx::query_scalar(has_roles).fetch_one(&mut *tx).await? {
-        sqlx::raw_sql(include_str!("../../sql/roles.sql")).execute(tx).await?;
-    }
+    sqlx::raw_sql("revoke all on all functions in schema tasker from public").execute(tx).await?;
     Ok(true)
 }

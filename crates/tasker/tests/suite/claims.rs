@@ -93,6 +93,23 @@ fn no_handler_stands_before_another() {
 }
 
 #[test]
+fn who_was_too_late_for_one_queue_looks_into_the_others_at_once() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a").await;
+        play.live("submit(priority=high) submit submit").await;
+        let mut other = db.session().await;
+        let mut tx = other.begin().await.unwrap();
+        sqlx::query("select from tasker.ready_steps where lane = 0 for update").execute(&mut *tx).await.unwrap();
+        let mut connection = db.pool().acquire().await.unwrap();
+        let reply = play.worker.exchange(&mut connection, &[], &play.worker.serves(), 1, None).await.unwrap();
+        assert_eq!((reply.claimed.len(), reply.next_in.map(|next| next <= 0)), (0, Some(true)));
+        tx.rollback().await.unwrap();
+        let reply = play.worker.exchange(&mut connection, &[], &play.worker.serves(), 1, None).await.unwrap();
+        assert_eq!(reply.claimed.len(), 1);
+    });
+}
+
+#[test]
 fn of_many_handlers_the_foremost_steps_are_claimed_first() {
     with_database(async |db| {
         let graph: Vec<String> = (0..30).map(|n| format!("s{n}")).collect();

@@ -240,7 +240,10 @@ fn a_users_own_view_stops_the_migration_which_says_its_name() {
         assert!(matches!(&error, Error::SchemaInUse { detail } if detail.contains("my_dashboard")), "{error}");
         assert_eq!(db.value::<i64>("select count from public.my_dashboard").await, 2, "and it still works");
         assert_eq!(play.picture().await.lines().count(), 3);
-        db.run("drop view public.my_dashboard").await;
+        db.run("drop view public.my_dashboard; create table public.mine (step uuid, task uuid, check (tasker.task_of(step) = task))").await;
+        let error = db.migrate().await.unwrap_err();
+        assert!(matches!(&error, Error::SchemaInUse { detail } if detail.contains("mine")), "{error}");
+        db.run("drop table public.mine").await;
         assert!(db.migrate().await.unwrap().replaced);
     });
 }
