@@ -76,17 +76,6 @@ pub fn check(text: &str) -> Result<Box<RawValue>, Invalid> {
     Ok(raw.to_owned())
 }
 
-/// [`check`]s bytes that need not even be text.
-///
-/// # Errors
-/// The first thing that is wrong.
-pub fn check_bytes(bytes: &[u8]) -> Result<Box<RawValue>, Invalid> {
-    if bytes.len() > MAX_BYTES {
-        return Err(Invalid::TooLarge { bytes: bytes.len() });
-    }
-    check(std::str::from_utf8(bytes).map_err(|error| Invalid::Syntax { reason: error.to_string() })?)
-}
-
 /// Writes a Rust value as JSON and [`check`]s it.
 ///
 /// # Errors
@@ -285,10 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_and_rust_values_pass_the_same_door() {
-        assert_eq!(check_bytes(b"[1]").unwrap().get(), "[1]");
-        let error = check_bytes(b"\"\xff\"").unwrap_err().to_string();
-        assert_eq!(error, "this is not JSON: invalid utf-8 sequence of 1 bytes from index 1");
+    fn rust_values_pass_the_same_door() {
         assert_eq!(encode(&("a", 1)).unwrap().get(), r#"["a",1]"#);
         assert_eq!(encode("a\0").unwrap_err(), Invalid::Nul { offset: 2 });
         assert_eq!(
