@@ -220,7 +220,10 @@ impl Runner {
                 true => Duration::ZERO,
                 // when the next step is due is known to a search that found nothing
                 false if !searches || received => search::INTERVAL,
-                false => self.until_next(reply.next_in),
+                false => {
+                    let due_in = self.search.due_in(reply.next_in);
+                    self.until_next(due_in)
+                }
             },
         })
     }
@@ -228,8 +231,6 @@ impl Runner {
     /// How long until there may be something to do, by what is known.
     fn until_next(&self, due_in: Option<Duration>) -> Duration {
         let adopts = self.lost_a_reply.map(|(_, next)| next.saturating_duration_since(Instant::now()));
-        // what is due already was in somebody else's hands
-        let due_in = due_in.map(|due_in| if due_in.is_zero() { search::INTERVAL } else { due_in });
         [due_in, self.set_aside.next_in(), adopts]
             .into_iter()
             .flatten()

@@ -20,6 +20,8 @@ pub(super) struct Search {
     full_took: [Duration; 2],
     /// When a search last saw the end of the queue.
     saw_the_end: Option<Instant>,
+    /// How many searches in a row found what is due in somebody else's hands.
+    too_late: u32,
 }
 
 impl Search {
@@ -30,6 +32,7 @@ impl Search {
             last_full: Instant::now(),
             full_took: [Duration::ZERO; 2],
             saw_the_end: None,
+            too_late: 0,
         }
     }
 
@@ -53,6 +56,17 @@ impl Search {
             self.full_took = [self.full_took[1], sent_at.elapsed()];
         }
         self.saw_the_end = saw_the_end.then_some(sent_at);
+    }
+
+    /// How long until the next step is due, by what a search said of it. What is due now and was not received is in somebody
+    /// else's hands: it is looked at again soon, and less and less often.
+    pub(super) fn due_in(&mut self, told: Option<Duration>) -> Option<Duration> {
+        if told != Some(Duration::ZERO) {
+            self.too_late = 0;
+            return told;
+        }
+        self.too_late += 1;
+        Some(INTERVAL * 2_u32.pow(self.too_late.min(10) - 1))
     }
 
     /// The next search is due, and looks at everything; unless that would take too much of the worker's time: what could be
@@ -123,6 +137,15 @@ mod tests {
         search.last_full = ago(10_000);
         search.begin_anew();
         assert!(search.begins(), "at least every 10 s");
+    }
+
+    #[test]
+    fn what_is_in_other_hands_is_looked_at_less_and_less_often() {
+        let mut search = search();
+        let mut pauses = || search.due_in(Some(Duration::ZERO)).unwrap().as_millis();
+        assert_eq!([pauses(), pauses(), pauses()], [10, 20, 40]);
+        assert_eq!(search.due_in(Some(Duration::from_secs(7))), Some(Duration::from_secs(7)));
+        assert_eq!(search.due_in(Some(Duration::ZERO)), Some(INTERVAL));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tasker::{Driven, Event, Outcome, Settings, Submission, Tasker};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -400,6 +400,30 @@ fn an_idle_worker_asks_once_a_second_whatever_waits() {
         db.until("select count(*) = 2 from tasker.tasks where state = 'complete'").await;
         worker.stop().await;
         held.stop().await;
+    });
+}
+
+#[test]
+fn a_ready_step_that_somebody_has_locked_is_not_asked_for_all_the_time() {
+    with_real_clock(async |db| {
+        let tasker = db.tasker().await;
+        let workflow = tasker.register_definition(&sketch("a[handler=it]")).await.unwrap();
+        tasker.submit_version(workflow, &json!({}), Submission::default()).await.unwrap();
+        let mut session = db.session().await;
+        let mut tx = session.begin().await.unwrap();
+        sqlx::query("select from tasker.ready_steps for update").execute(&mut *tx).await.unwrap();
+        let road = Proxy::to(db);
+        let idle = Tasker::connect(&road.url()).await.unwrap();
+        idle.handle("test.it", nothing());
+        let worker = Running::start(&idle, Settings::default());
+        road.more_exchanges(2).await;
+        let before = road.requests();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let asked = road.requests() - before;
+        assert!(asked <= 14, "{asked} requests in four seconds");
+        tx.rollback().await.unwrap();
+        db.until("select count(*) = 1 from tasker.tasks where state = 'complete'").await;
+        worker.stop().await;
     });
 }
 
