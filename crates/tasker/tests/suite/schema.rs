@@ -144,18 +144,54 @@ async fn catalogue(db: &TestDatabase) -> Vec<String> {
          union all select format('%s %s', c.oid, pg_get_viewdef(c.oid)) from pg_class c where c.relnamespace = 'tasker'::regnamespace and c.relkind = 'v'
          union all select format('%s %s %s', a.attrelid::regclass, a.attname, a.atttypid::regtype) from pg_attribute a join pg_class c on c.oid = a.attrelid
            where c.relnamespace = 'tasker'::regnamespace
+         union all select format('%s %s %s %s', c.oid, c.conname, c.convalidated, pg_get_constraintdef(c.oid)) from pg_constraint c where c.connamespace = 'tasker'::regnamespace
+         union all select format('%s %s', i.indexrelid, pg_get_indexdef(i.indexrelid)) from pg_index i join pg_class c on c.oid = i.indrelid where c.relnamespace = 'tasker'::regnamespace
          order by 1",
     )
     .await
+}
+
+fn without_ids(lines: Vec<String>) -> Vec<String> {
+    lines.into_iter().map(|line| line.trim_start_matches(char::is_numeric).to_string()).collect()
+}
+
+#[test]
+fn a_database_of_any_older_version_becomes_like_a_fresh_one_and_keeps_its_work() {
+    let mut migrations: Vec<_> = std::fs::read_dir("migrations").unwrap().map(|file| file.unwrap().path()).collect();
+    migrations.sort();
+    assert_eq!(migrations.len() as i32, SCHEMA_VERSION);
+    for version in 1..migrations.len() {
+        with_empty_database("", async |db| {
+            db.migrate().await.unwrap();
+            let mut fresh = without_ids(catalogue(db).await);
+            db.run("drop schema tasker cascade; create schema tasker").await;
+            for migration in &migrations[..version] {
+                db.run(&std::fs::read_to_string(migration).unwrap()).await;
+            }
+            db.run(&format!(
+                "create table tasker.schema_migrations (version int primary key, name text not null, applied_at timestamptz not null);
+                 insert into tasker.schema_migrations select n, 'old', now() from generate_series(1, {version}) n;
+                 insert into tasker.tasks (task_id, named_task_id, state, open_leaves, run_at, created_at, finished_at)
+                 values ('01a210d6-2607-70bc-8d7c-5f5b89000000', 1, 'failed', 1, now(), now(), now())"
+            ))
+            .await;
+            let report = db.migrate().await.unwrap();
+            assert_eq!((report.migrations.len(), report.replaced), (migrations.len() - version, true));
+            let mut upgraded = without_ids(catalogue(db).await);
+            fresh.sort();
+            upgraded.sort();
+            assert_eq!(upgraded, fresh, "from version {version}");
+            assert_eq!(db.value::<i64>("select count(*) from tasker.tasks").await, 1);
+            db.run("drop schema tasker cascade").await;
+            db.migrate().await.unwrap();
+        });
+    }
 }
 
 #[test]
 fn replacing_the_functions_gives_the_catalogue_of_a_fresh_database() {
     with_empty_database("", async |db| {
         db.migrate().await.unwrap();
-        let without_ids = |lines: Vec<String>| {
-            lines.into_iter().map(|line| line.trim_start_matches(char::is_numeric).to_string()).collect::<Vec<_>>()
-        };
         let mut fresh = without_ids(catalogue(db).await);
         db.run("create function tasker.of_an_older_version() returns int language sql return 1; update tasker.schema_objects set content_hash = 'of an older version'").await;
         let report = db.migrate().await.unwrap();
