@@ -1,15 +1,14 @@
 -- What the roles may do; each may what those before it may. Given anew with the views and functions, which take their rights
--- away with them; whoever owns the schema can do so. The operator has the verbs by hand besides. A function runs with its caller's rights, so that a role needs the tables that its verbs write to.
+-- away with them; whoever owns the schema can do so. A function runs with its caller's rights,
+-- but for submit_tasks: a worker needs the tables that its verbs write to, and who may write to them may do anything; a submitter
+-- has no table, and the operator has the verbs by hand besides.
 
 -- looks at everything
 grant usage on schema tasker to tasker_viewer;
 grant select on all tables in schema tasker to tasker_viewer;
 
--- submits tasks
-grant usage on sequence tasker.transition_numbers to tasker_submitter;
-grant insert on tasker.tasks, tasker.task_payloads, tasker.task_deadlines, tasker.task_transitions, tasker.ready_steps,
-  tasker.idempotency_keys, tasker.unique_live_keys to tasker_submitter;
-grant update on tasker.idempotency_keys to tasker_submitter;
+-- submits tasks, by the verb alone
+revoke all on all tables in schema tasker from tasker_submitter;
 
 -- runs steps, and registers workflows and itself
 grant insert, update, delete on all tables in schema tasker to tasker_worker;
@@ -19,7 +18,7 @@ grant usage on all sequences in schema tasker to tasker_worker;
 do $$
 declare
   reads text[] := '{now, clock, step_id, step_number_of, task_of, limit_key, explain_step, catalogue_hash, refuse}';
-  submits text[] := '{submit_task, submit_tasks, find_workflow, hold_unique_key, require_storable, uuid_v7, wake, is_possible_task}';
+  submits text[] := '{submit_task, submit_tasks, find_workflow, require_storable, wake}';
   by_hand text[] := '{cancel_task, cancel_step, retry_task, retry_step, resolve_task, resolve_step, pause_task, resume_task,
     edit_step_input, change_retry_limit}';
   f record;

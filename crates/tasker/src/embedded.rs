@@ -46,6 +46,7 @@ impl Drop for Database {
 
 /// Opens the folder, making it if need be, and ends the leases of its former owner at once.
 pub(crate) async fn open(folder: &Path) -> Result<(Database, Store), Error> {
+    let making = folder.join(MAKING);
     let folder = folder.to_path_buf();
     let database = tokio::task::spawn_blocking(move || start(&folder))
         .await
@@ -57,9 +58,19 @@ pub(crate) async fn open(folder: &Path) -> Result<(Database, Store), Error> {
         .statement_cache_capacity(200);
     let store = Store::connect(options, 1, true).await?;
     store.migrate().await?;
+    match std::fs::remove_file(&making) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::Embedded(format!("cannot remove {}: {e}", making.display())));
+        }
+        _ => {}
+    }
     store.end_all_leases().await?;
     Ok((database, store))
 }
+
+/// A file that is there from before the database's own files until they are complete: with it they are made anew, since whoever
+/// made them died over it.
+const MAKING: &str = "making";
 
 fn start(folder: &Path) -> Result<Database, Error> {
     let broken = |what: &str, e: &dyn std::fmt::Display| Error::Embedded(format!("{what} {}: {e}", folder.display()));
@@ -69,8 +80,15 @@ fn start(folder: &Path) -> Result<Database, Error> {
         .prefix("tasker-")
         .tempdir()
         .map_err(|e| broken("cannot make a socket's folder for", &e))?;
+    let (data, making) = (folder.join("postgres"), folder.join(MAKING));
+    if making.exists() && data.exists() {
+        std::fs::remove_dir_all(&data).map_err(|e| broken("cannot make the database anew in", &e))?;
+    }
+    if !data.exists() {
+        std::fs::write(&making, "").map_err(|e| broken("cannot write to", &e))?;
+    }
     let server = PgliteServer::builder()
-        .path(folder.join("postgres"))
+        .path(data)
         .unix(socket.path().join(".s.PGSQL.5432"))
         .start()
         .map_err(|e| broken("cannot start the embedded database in", &e))?;

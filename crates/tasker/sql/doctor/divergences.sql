@@ -4,7 +4,9 @@ select true as wrong,
   'this is a defect, or a change past the verbs: keep a dump for a report' || case
     when k.state in ('pending', 'in_progress') then ', then cancel the task: tasker task cancel ' || d.task_id
     when k.state = 'failed' then ', then do not revive the task: submit it anew'
-    else ', then delete what is left of the task in tasker.ready_steps, leases, task_deadlines and unique_live_keys'
+    when exists (select from tasker.ready_steps r where r.task_id = u.task_id) or exists (select from tasker.leases l where l.task_id = u.task_id)
+      then format(', then: delete from tasker.ready_steps where task_id = ''%1$s''; delete from tasker.leases where task_id = ''%1$s''', u.task_id)
+    else '; the task has ended, and nothing acts on it'
   end as remedy
 from (
   select k.task_id from tasker.tasks k where $1 or k.state in ('pending', 'in_progress', 'failed')

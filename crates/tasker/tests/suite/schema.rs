@@ -81,6 +81,10 @@ fn roles_may_what_they_are_for_and_no_more_also_after_a_migration() {
             }
             let past_the_verbs = "delete from tasker.schema_migrations";
             assert!(sqlx::raw_sql(past_the_verbs).execute(&mut session).await.is_err());
+            if allowed < 7 {
+                let forged = "insert into tasker.ready_steps select * from tasker.ready_steps";
+                assert!(sqlx::raw_sql(forged).execute(&mut session).await.is_err());
+            }
         }
     });
 }
