@@ -1,6 +1,6 @@
 -- What the roles may do; each may what those before it may. Given anew with the views and functions, which take their rights
 -- away with them; whoever owns the schema can do so. A function runs with its caller's rights,
--- but for submit_tasks: a worker needs the tables that its verbs write to, and who may write to them may do anything; a submitter
+-- but for submit_task: a worker needs the tables that its verbs write to, and who may write to them may do anything; a submitter
 -- has no table, and the operator has the verbs by hand besides.
 
 -- looks at everything
@@ -18,7 +18,7 @@ grant usage on all sequences in schema tasker to tasker_worker;
 do $$
 declare
   reads text[] := '{now, clock, step_id, step_number_of, task_of, limit_key, explain_step, catalogue_hash, refuse}';
-  submits text[] := '{submit_task, submit_tasks, find_workflow, require_storable, wake}';
+  submits text[] := '{submit_task, wake}';
   by_hand text[] := '{cancel_task, cancel_step, retry_task, retry_step, resolve_task, resolve_step, pause_task, resume_task,
     edit_step_input, change_retry_limit}';
   f record;

@@ -1,10 +1,13 @@
 -- The door for any language: runs in the caller's transaction, and commits with it or leaves nothing. It starts within the
--- workers' poll interval, or at once with tasker.wake() after the commit.
+-- workers' poll interval, or at once with tasker.wake() after the commit. It runs with its owner's rights: who may call it needs no
+-- table, and can do nothing else to one.
 create function tasker.submit_task(
   namespace text, name text, context jsonb default '{}', version text default null, idempotency_key text default null,
   unique_while_live text default null, run_at timestamptz default null, priority text default null, deadline timestamptz default null,
   tags jsonb default null, summary text default null) returns uuid
-language plpgsql as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
 declare id uuid;
 begin
   if priority not in ('high', 'normal', 'low') then

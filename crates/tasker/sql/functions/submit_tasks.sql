@@ -1,14 +1,13 @@
 -- Submits many tasks in the caller's transaction: one row each (with its payload and transition), and a ready row for each
 -- root. An element that repeats an idempotency key gives the first task; one whose unique key is held by a live task gives
 -- that one; "existing" says so. "asked" is what the caller gave (version and context, JSON), of which an idempotency key's
--- body is made. Keys are taken first of all, in ascending order. It runs with its owner's rights: who may call it needs no table, and
--- can do nothing else to one.
+-- body is made. Keys are taken first of all, in ascending order.
 create function tasker.submit_tasks(
   named_task_ids int[], contexts text[], of_idempotency_keys text[], of_unique_keys text[], run_ats timestamptz[],
   of_lanes smallint[], deadlines timestamptz[], of_tags text[], summaries text[], asked text[] default null)
 returns table (ord int, task_id uuid, existing boolean)
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_memoize = off set jit = off set plan_cache_mode = force_generic_plan
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_memoize = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

@@ -88,6 +88,9 @@ const GRANTS: &str = include_str!("../../sql/roles.sql");
 /// From looking only to doing everything: each may what those before it may.
 const ROLES: [&str; 4] = ["tasker_viewer", "tasker_submitter", "tasker_worker", "tasker_operator"];
 
+/// Workers go on meanwhile, and a view's lock may meet theirs crosswise: then the migration, which has changed nothing, begins anew.
+const DEADLOCKS: usize = 10;
+
 /// Two programs that migrate at once wait for each other under this key.
 const LOCK: &str = "select pg_advisory_xact_lock(7460)";
 
@@ -105,9 +108,16 @@ impl Store {
     pub async fn migrate(&self) -> Result<MigrationReport, Error> {
         let store = self.clone();
         // run to its end in a task of its own: a caller that goes away leaves no open transaction behind
-        tokio::spawn(async move { migrate(&mut *store.pool.acquire().await?).await })
-            .await
-            .map_err(|e| Error::Database(sqlx::Error::Io(std::io::Error::other(e))))?
+        let migrated = tokio::spawn(async move {
+            for _ in 0..DEADLOCKS {
+                match migrate(&mut *store.pool.acquire().await?).await {
+                    Err(error) if error.sqlstate().as_deref() == Some("40P01") => {}
+                    outcome => return outcome,
+                }
+            }
+            migrate(&mut *store.pool.acquire().await?).await
+        });
+        migrated.await.map_err(|e| Error::Database(sqlx::Error::Io(std::io::Error::other(e))))?
     }
 
     /// Creates the roles `tasker_viewer`, `tasker_submitter`, `tasker_worker` and `tasker_operator` where there are none, without
