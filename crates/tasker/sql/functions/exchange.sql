@@ -5,8 +5,9 @@ create function tasker.exchange(
   by_worker uuid,
   s_tasks uuid[], s_steps int[], s_claims uuid[], outcomes text[], payloads text[],
   error_kinds text[], retryables boolean[], delays double precision[], instants timestamptz[],
-  handlers int[], lanes smallint[], positions timestamptz[], keys text[], capacity int, lease interval, only_task uuid default null, reap_from timestamptz default null)
-returns table (answers text[], next_positions timestamptz[], next_keys text[], next_in interval, left_over boolean, next_reap_from timestamptz,
+  handlers int[], lanes smallint[], positions timestamptz[], keys text[], capacity int, lease interval, only_task uuid default null, reap_from timestamptz default null,
+  known_pairs int[] default '{}', known_keys text[] default '{}', known_from timestamptz[] default '{}')
+returns table (answers text[], next_positions timestamptz[], next_keys text[], seen_pairs int[], seen_keys text[], seen_from timestamptz[], next_in interval, left_over boolean, next_reap_from timestamptz,
   task_id uuid, step_number int, named_task_id int, attempt int, claim_id uuid, retry_limit int, generation int, timer timestamptz,
   context text, input text, results text)
 language plpgsql
@@ -88,8 +89,8 @@ begin
   next_positions := positions; next_keys := keys;
   if cardinality(lanes) > 0 and coalesce(cardinality(l_tasks), 0) < capacity then
     if only_task is null then
-      x := tasker.claim(by_worker, handlers, lanes, positions, keys, capacity - coalesce(cardinality(l_tasks), 0), lease);
-      next_positions := x.next_positions; next_keys := x.next_keys;
+      x := tasker.claim(by_worker, handlers, lanes, positions, keys, capacity - coalesce(cardinality(l_tasks), 0), lease, known_pairs, known_keys, known_from);
+      next_positions := x.next_positions; next_keys := x.next_keys; seen_pairs := x.seen_pairs; seen_keys := x.seen_keys; seen_from := x.seen_from;
     else
       x := tasker.claim_task(by_worker, only_task, handlers, capacity - coalesce(cardinality(l_tasks), 0), lease);
     end if;
@@ -100,9 +101,9 @@ begin
   next_in := case when isfinite(next_at_) then next_at_ - tasker.clock() end; answers := answers_; left_over := left_over_;
   return next;
   if l_tasks is not null then
-    return query select null::text[], null::timestamptz[], null::text[], null::interval, null::boolean, null::timestamptz, d.* from tasker.deliver(l_tasks, l_steps, l_named, l_claims) d;
+    return query select null::text[], null::timestamptz[], null::text[], null::int[], null::text[], null::timestamptz[], null::interval, null::boolean, null::timestamptz, d.* from tasker.deliver(l_tasks, l_steps, l_named, l_claims) d;
   end if;
 end $$;
 
-comment on function tasker.exchange(uuid, uuid[], int[], uuid[], text[], text[], text[], boolean[], double precision[], timestamptz[], int[], smallint[], timestamptz[], text[], int, interval, uuid, timestamptz)
+comment on function tasker.exchange(uuid, uuid[], int[], uuid[], text[], text[], text[], boolean[], double precision[], timestamptz[], int[], smallint[], timestamptz[], text[], int, interval, uuid, timestamptz, int[], text[], timestamptz[])
   is 'A worker''s one call: settle what is finished, release children, finish tasks, claim what may start.';

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    store::{Answer, Exchanged, Line, Position, Settlement, Store, Verdict},
+    store::{Answer, Exchanged, Line, Positions, Settlement, Store, Verdict},
 };
 
 /// The greatest number of settlements in one call.
@@ -114,12 +114,12 @@ pub(super) enum Trouble {
 pub(super) struct Call<'a> {
     pub line: &'a mut Line,
     pub worker_id: Uuid,
-    pub positions: &'a mut [Position],
+    pub handlers: &'a [i32],
+    /// Where to look into the queue, beside the released children.
+    pub positions: Option<&'a mut Positions>,
     pub capacity: usize,
     pub lease: Duration,
     pub only_task: Option<Uuid>,
-    /// Whether to look into the queue, beside the released children.
-    pub searches: bool,
     /// Where reaping goes on, if it is due.
     pub reap_from: Option<&'a mut DateTime<Utc>>,
 }
@@ -199,19 +199,18 @@ async fn in_halves(
 }
 
 async fn send(call: &mut Call<'_>, settlements: &[Settlement], capacity: usize) -> Result<Exchanged, Error> {
-    let Call { line, worker_id, positions, lease, only_task, searches, reap_from, .. } = call;
+    let Call { line, worker_id, handlers, positions, lease, only_task, reap_from, .. } = call;
     let exchange = async |connection: &mut PgConnection| {
-        let reap_from = reap_from.as_deref_mut();
         Store::exchange(
             connection,
             *worker_id,
             settlements,
-            positions,
+            handlers,
+            positions.as_deref_mut(),
             capacity,
             *lease,
             *only_task,
-            reap_from,
-            *searches,
+            reap_from.as_deref_mut(),
         )
         .await
     };

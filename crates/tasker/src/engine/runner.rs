@@ -48,6 +48,7 @@ pub(super) struct Runner {
     observer: Option<Observer>,
     wake: Waker,
     search: Search,
+    handler_ids: Vec<i32>,
     workflows: HashMap<i32, Arc<LoadedWorkflow>>,
     leases: Leases,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
@@ -119,7 +120,8 @@ impl Runner {
             only_task,
             observer,
             wake,
-            search: Search::new(ids),
+            search: Search::new(&ids),
+            handler_ids: ids,
             workflows: HashMap::new(),
             leases: Leases::default(),
             ended: mpsc::unbounded_channel(),
@@ -168,11 +170,11 @@ impl Runner {
         let mut call = batch::Call {
             line: &mut self.line,
             worker_id: self.worker_id,
-            positions: &mut self.search.positions,
+            handlers: &self.handler_ids,
+            positions: searches.then_some(&mut self.search.positions),
             capacity,
             lease: self.settings.lease,
             only_task: self.only_task,
-            searches,
             reap_from: reaps_in_the_call.then_some(&mut self.reap_from),
         };
         if reaps_in_the_call {

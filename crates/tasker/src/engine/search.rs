@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::store::Position;
+use crate::store::Positions;
 
 /// A busy worker searches from the beginning of its queues at least this often: commits that came late lie behind its positions.
 const FULL_INTERVAL: Duration = Duration::from_secs(10);
@@ -14,7 +14,7 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(10);
 
 /// The state of a worker's searches.
 pub(super) struct Search {
-    pub positions: Vec<Position>,
+    pub positions: Positions,
     last_full: Instant,
     /// How long the last two took: one alone may have waited for something else.
     full_took: [Duration; 2],
@@ -25,10 +25,9 @@ pub(super) struct Search {
 }
 
 impl Search {
-    pub(super) fn new(handler_ids: Vec<i32>) -> Search {
-        let position = |handler_id, lane| Position { handler_id, lane, from: None, after_key: String::new() };
+    pub(super) fn new(handler_ids: &[i32]) -> Search {
         Search {
-            positions: handler_ids.into_iter().flat_map(|id| [0, 1, 2].map(|lane| position(id, lane))).collect(),
+            positions: Positions::new(handler_ids),
             last_full: Instant::now(),
             full_took: [Duration::ZERO; 2],
             saw_the_end: None,
@@ -46,7 +45,7 @@ impl Search {
         if self.last_full.elapsed() >= FULL_INTERVAL {
             self.begin_anew();
         }
-        self.positions.iter().all(|position| position.from.is_none())
+        self.positions.are_reset()
     }
 
     /// After a search that was sent at that instant, looked at everything and did nothing else, or not, and saw the end of the
@@ -76,9 +75,7 @@ impl Search {
         let pause = self.full_took[0].min(self.full_took[1]) * FULL_SHARE;
         if self.last_full.elapsed() >= pause.min(FULL_INTERVAL) {
             self.last_full = Instant::now();
-            for position in &mut self.positions {
-                position.from = None;
-            }
+            self.positions.reset();
         }
     }
 }
@@ -90,19 +87,12 @@ mod tests {
     use super::*;
 
     fn search() -> Search {
-        Search::new(vec![7])
+        Search::new(&[7])
     }
 
     /// As the database's answer moves them.
     fn move_on(search: &mut Search) {
-        search.positions.iter_mut().for_each(|position| position.from = Some(Utc::now()));
-    }
-
-    #[test]
-    fn it_has_a_position_in_each_lane_of_each_handler() {
-        let search = Search::new(vec![7, 9]);
-        let pairs: Vec<_> = search.positions.iter().map(|p| (p.handler_id, p.lane)).collect();
-        assert_eq!(pairs, [(7, 0), (7, 1), (7, 2), (9, 0), (9, 1), (9, 2)]);
+        search.positions.move_to(Utc::now());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row, postgres::PgRow, postgres::types::PgInterval};
 use uuid::Uuid;
 
-use super::Store;
+use super::{Positions, Store};
 use crate::Error;
 
 /// How a claim ended, handed in by a worker.
@@ -83,19 +83,6 @@ pub enum Released {
     LeaseLost,
 }
 
-/// Where a worker's next search in one (handler, lane) pair begins.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Position {
-    /// The handler's id.
-    pub handler_id: i32,
-    /// 0 high, 1 normal, 2 low.
-    pub lane: i16,
-    /// `None`: from the beginning.
-    pub from: Option<DateTime<Utc>>,
-    /// The limit key after which the walk over limited steps goes on.
-    pub after_key: String,
-}
-
 /// A step that the worker holds now.
 #[derive(Clone, Debug)]
 pub struct Claimed {
@@ -138,31 +125,27 @@ pub struct Exchanged {
 
 impl Store {
     /// Settles, releases children, finishes tasks, claims: one call, one transaction, one round trip.
-    /// `positions` are moved on. `only_task`: claim in this task alone. `reap_from`: reap first, in the same call, and move
-    /// this position on; only without settlements. `searches`: look into the queue, beside the released children.
+    /// `positions` are moved on; none: look for nothing beside the released children of these handlers. `only_task`: claim in this task alone. `reap_from`: reap first, in the same call, and move
+    /// this position on; only without settlements.
     #[expect(clippy::too_many_arguments, reason = "one call of the engine, made in one place")]
     pub(crate) async fn exchange(
         connection: &mut PgConnection,
         worker_id: Uuid,
         settlements: &[Settlement],
-        positions: &mut [Position],
+        handlers: &[i32],
+        mut positions: Option<&mut Positions>,
         capacity: usize,
         lease: Duration,
         only_task: Option<Uuid>,
         mut reap_from: Option<&mut DateTime<Utc>>,
-        searches: bool,
     ) -> Result<Exchanged, Error> {
         let columns = Columns::of(settlements);
-        let handlers: Vec<i32> = positions.iter().map(|p| p.handler_id).collect();
         // without lanes it does not look into the queue
-        let positions = if searches { positions } else { &mut [] };
-        let lanes: Vec<i16> = positions.iter().map(|p| p.lane).collect();
-        let from: Vec<DateTime<Utc>> = positions.iter().map(|p| p.from.unwrap_or(DateTime::UNIX_EPOCH)).collect();
-        let keys: Vec<&str> = positions.iter().map(|p| p.after_key.as_str()).collect();
+        let from = positions.as_deref().map(Positions::columns).unwrap_or_default();
         let rows = sqlx::query(
-            "select answers, next_positions, next_keys, next_in, left_over, next_reap_from, task_id, step_number, named_task_id, attempt, claim_id,
+            "select answers, next_positions, next_keys, seen_pairs, seen_keys, seen_from, next_in, left_over, next_reap_from, task_id, step_number, named_task_id, attempt, claim_id,
                retry_limit, generation, timer, context, input, results
-             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
         )
         .bind(worker_id)
         .bind(&columns.tasks)
@@ -174,14 +157,17 @@ impl Store {
         .bind(&columns.retryables)
         .bind(&columns.delays)
         .bind(&columns.instants)
-        .bind(&handlers)
-        .bind(&lanes)
-        .bind(&from)
-        .bind(&keys)
+        .bind(if positions.is_some() { &from.handlers } else { handlers })
+        .bind(&from.lanes)
+        .bind(&from.from)
+        .bind(&from.after_keys)
         .bind(i32::try_from(capacity).unwrap_or(i32::MAX))
         .bind(interval(lease))
         .bind(only_task)
         .bind(reap_from.as_deref())
+        .bind(&from.known_pairs)
+        .bind(&from.known_keys)
+        .bind(&from.known_from)
         .fetch_all(connection)
         .await?;
         let mut reply = Exchanged::default();
@@ -202,11 +188,8 @@ impl Store {
                     })
                     .collect();
                 reply.next_in = row.try_get::<Option<PgInterval>, _>("next_in")?.map(duration);
-                let next: Vec<DateTime<Utc>> = row.try_get("next_positions")?;
-                let keys: Vec<String> = row.try_get("next_keys")?;
-                for ((position, from), key) in positions.iter_mut().zip(next).zip(keys) {
-                    position.from = Some(from);
-                    position.after_key = key;
+                if let Some(positions) = positions.as_deref_mut() {
+                    positions.move_on(&row)?;
                 }
             } else {
                 reply.claimed.push(claimed(&row)?);

@@ -5,6 +5,7 @@
 mod doctor;
 mod exchange;
 mod line;
+mod positions;
 mod schema;
 mod steps;
 mod tasks;
@@ -19,8 +20,9 @@ use sqlx::{
 use uuid::Uuid;
 
 pub use doctor::{Examination, Finding};
-pub use exchange::{Answer, Beat, Claimed, Exchanged, Position, Released, Settlement, Verdict};
+pub use exchange::{Answer, Beat, Claimed, Exchanged, Released, Settlement, Verdict};
 pub(crate) use line::Line;
+pub(crate) use positions::Positions;
 pub use schema::{MigrationReport, SCHEMA_VERSION};
 pub use steps::{Cause, StepItem};
 pub use tasks::{ByHand, Submission, Submitted, TaskListItem};

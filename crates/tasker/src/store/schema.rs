@@ -49,6 +49,7 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/enqueue_task.sql"),
     include_str!("../../sql/functions/deliver.sql"),
     include_str!("../../sql/functions/take.sql"),
+    include_str!("../../sql/functions/keys_with_room.sql"),
     include_str!("../../sql/functions/claim.sql"),
     include_str!("../../sql/functions/claim_task.sql"),
     include_str!("../../sql/functions/answers.sql"),

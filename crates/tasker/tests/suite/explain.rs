@@ -4,7 +4,7 @@
 use expect_test::{Expect, expect};
 use sqlx::FromRow;
 
-use crate::support::{Moment, Play, TestDatabase, with_database};
+use crate::support::{Chance, Moment, Play, TestDatabase, with_database};
 
 #[derive(Debug, FromRow)]
 struct Cause {
@@ -189,16 +189,6 @@ fn an_unknown_step_is_refused() {
             .await;
         assert_eq!(crate::support::code(asked.unwrap_err().into()), "unknown_step");
     });
-}
-
-/// Small numbers that look random.
-struct Chance(u64);
-
-impl Chance {
-    fn of(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) as usize % n
-    }
 }
 
 #[test]

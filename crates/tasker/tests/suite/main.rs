@@ -17,6 +17,7 @@ mod engine_workflows;
 mod explain;
 mod grid;
 mod interleavings;
+mod limit_keys;
 mod plans;
 mod races;
 mod readiness;

@@ -1,6 +1,7 @@
 //! What every test stands on: a database of its own whose clock stands still, a worker's calls, workflows and histories
 //! written in one line, and the questions that are asked after every test, whatever it did.
 
+mod chance;
 pub mod contender;
 mod database;
 mod invariants;
@@ -13,6 +14,7 @@ mod stage;
 pub mod watch;
 mod worker;
 
+pub use chance::Chance;
 pub use database::{Moment, TestDatabase};
 pub use play::{Play, code};
 pub use proxy::{Fate, Proxy};
@@ -21,4 +23,4 @@ pub(crate) use rule::rules;
 pub use server::{with_database, with_empty_database, with_real_clock};
 pub use sketch::sketch;
 pub use stage::{Process, Running, Stage, does, lease, nothing, raw, soon};
-pub use worker::{Claim, Outcome, Worker, reap};
+pub use worker::{Claim, Outcome, Search, Worker, reap};

@@ -234,7 +234,7 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// How many parameters `tasker.exchange` has, and no other statement.
-const EXCHANGE_PARAMETERS: u16 = 18;
+const EXCHANGE_PARAMETERS: u16 = 21;
 /// ReadyForQuery, outside of a transaction: the last message of every reply.
 const READY: &[u8] = b"Z\0\0\0\x05I";
 

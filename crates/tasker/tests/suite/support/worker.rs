@@ -1,8 +1,8 @@
 //! A worker's calls, one at a time, as the engine makes them: by the same functions of the database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::{Moment, TestDatabase};
@@ -56,6 +56,17 @@ pub struct Reply {
     pub claimed: Vec<Claim>,
     /// Microseconds until something more is due.
     pub next_in: Option<i64>,
+}
+
+/// Where a worker's search goes on: in its (handler, lane) pairs, and for the limit keys that it knows.
+#[derive(Debug)]
+pub struct Search {
+    handlers: Vec<i32>,
+    lanes: Vec<i16>,
+    positions: Vec<Moment>,
+    keys: Vec<String>,
+    /// By the pair's number, from 1 on, and the key.
+    pub known: BTreeMap<(i32, String), Moment>,
 }
 
 /// How long a claim is held.
@@ -156,29 +167,40 @@ impl Worker {
         self.exchange(&mut connection, &[], &self.serves(), capacity, None).await.unwrap().claimed
     }
 
-    /// Claims again and again up to `calls` times, each search going on where the last one stopped, as a busy worker does.
-    /// Gives how many steps it has got.
-    pub async fn walk(&self, db: &TestDatabase, calls: usize) -> usize {
-        let pairs: Vec<i32> = self.serves().into_iter().flat_map(|handler| [handler; 3]).collect();
-        let lanes: Vec<i16> = [0, 1, 2].repeat(pairs.len() / 3);
-        let mut positions = vec![Moment::UNIX_EPOCH; pairs.len()];
-        let mut keys = vec![String::new(); pairs.len()];
-        let mut claimed = 0;
-        for _ in 0..calls {
-            let row = sqlx::query("select * from tasker.claim(by_worker => $1, handlers => $2, lanes => $3, positions => $4, keys => $5, wanted => 20, lease => interval '30 seconds')")
-                .bind(self.id)
-                .bind(&pairs)
-                .bind(&lanes)
-                .bind(&positions)
-                .bind(&keys)
-                .fetch_one(db.pool())
-                .await
-                .unwrap();
-            claimed += row.get::<Option<Vec<i32>>, _>("l_steps").unwrap_or_default().len();
-            positions = row.get("next_positions");
-            keys = row.get("next_keys");
+    /// A search from the beginning, in all lanes of its handlers.
+    pub fn search(&self) -> Search {
+        let handlers: Vec<i32> = self.serves().into_iter().flat_map(|handler| [handler; 3]).collect();
+        Search {
+            lanes: [0, 1, 2].repeat(handlers.len() / 3),
+            positions: vec![Moment::UNIX_EPOCH; handlers.len()],
+            keys: vec![String::new(); handlers.len()],
+            handlers,
+            known: BTreeMap::new(),
         }
-        claimed
+    }
+
+    /// Claims up to so many steps by a search that goes on where it stopped, as a busy worker does. Gives how many it has got.
+    pub async fn look(&self, pool: &PgPool, search: &mut Search, wanted: i32) -> usize {
+        let row = sqlx::query("select * from tasker.claim(by_worker => $1, handlers => $2, lanes => $3, positions => $4, keys => $5, wanted => $6, lease => interval '30 seconds', known_pairs => $7, known_keys => $8, known_from => $9)")
+            .bind(self.id)
+            .bind(&search.handlers)
+            .bind(&search.lanes)
+            .bind(&search.positions)
+            .bind(&search.keys)
+            .bind(wanted)
+            .bind(search.known.keys().map(|(pair, _)| *pair).collect::<Vec<_>>())
+            .bind(search.known.keys().map(|(_, key)| key.clone()).collect::<Vec<_>>())
+            .bind(search.known.values().copied().collect::<Vec<_>>())
+            .fetch_one(pool)
+            .await
+            .unwrap();
+        search.positions = row.get("next_positions");
+        search.keys = row.get("next_keys");
+        let seen: Vec<String> = row.get::<Option<_>, _>("seen_keys").unwrap_or_default();
+        let pairs: Vec<i32> = row.get::<Option<_>, _>("seen_pairs").unwrap_or_default();
+        let from: Vec<Moment> = row.get::<Option<_>, _>("seen_from").unwrap_or_default();
+        search.known.extend(pairs.into_iter().zip(seen).zip(from));
+        row.get::<Option<Vec<i32>>, _>("l_steps").unwrap_or_default().len()
     }
 
     /// Hands in, and receives nothing.
