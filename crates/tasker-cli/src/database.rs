@@ -74,7 +74,7 @@ impl Database {
     /// Refuses an embedded folder that is not there: it would be made, and have nothing in it.
     pub fn refuse_absent(&self) -> Result<(), Failure> {
         match &self.place {
-            Place::Folder(folder) if !folder.is_dir() => Err(Failure::unable(format!(
+            Place::Folder(folder) if !Tasker::is_embedded(folder) => Err(Failure::unable(format!(
                 "there is no embedded database in {}: run a workflow first, give its --folder, or a server's --database (DATABASE_URL)",
                 folder.display()
             ))),

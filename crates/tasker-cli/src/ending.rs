@@ -55,7 +55,9 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let ending = match error {
-            Error::Refused { .. } | Error::Definition(_) | Error::Json { .. } => Ending::Misused,
+            Error::Refused { .. } | Error::DatabaseUrl(_) | Error::Definition(_) | Error::Json { .. } => {
+                Ending::Misused
+            }
             _ => Ending::Unable,
         };
         Failure { ending, message: error.to_string() }

@@ -12,8 +12,21 @@ pub enum Error {
         message: String,
     },
     /// The database could not be reached, or failed.
-    #[error("the database failed: {0}")]
+    #[error("the database failed: {}", told(.0))]
     Database(#[source] sqlx::Error),
+    /// What should name a server is no PostgreSQL URL. It is not repeated: a password may stand in it.
+    #[error(
+        "DATABASE_URL (or --database) is not the URL of a PostgreSQL server, such as postgres://ann@localhost:5432/shop: {0}"
+    )]
+    DatabaseUrl(String),
+    /// No server could be reached.
+    #[error("the database at {server} cannot be reached: {source}")]
+    Unreachable {
+        /// Its host and port, or its socket.
+        server: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The schema in the database is newer than this program.
     #[error(
         "the database has schema version {found}, and this program knows versions up to {known}: use a newer program"
@@ -68,6 +81,8 @@ impl Error {
         match self {
             Error::Refused { code, .. } => code,
             Error::Database(_) => "database",
+            Error::DatabaseUrl(_) => "database_url",
+            Error::Unreachable { .. } => "unreachable",
             Error::SchemaTooNew { .. } => "schema_too_new",
             Error::SchemaTooOld { .. } => "schema_too_old",
             Error::SchemaInUse { .. } => "schema_in_use",
@@ -83,6 +98,19 @@ impl Error {
             Error::Database(sqlx::Error::Database(e)) => e.code().map(|c| c.to_string()),
             _ => None,
         }
+    }
+}
+
+/// The server's own words, without the driver's.
+fn told(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().map(|code| format!(" ({code})")).unwrap_or_default();
+            format!("{}{code}", error.message())
+        }
+        sqlx::Error::Io(error) => format!("it cannot be reached: {error}"),
+        sqlx::Error::PoolTimedOut => "no connection became free in time".into(),
+        error => error.to_string(),
     }
 }
 

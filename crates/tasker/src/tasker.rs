@@ -41,7 +41,14 @@ impl Tasker {
     /// # Errors
     /// A URL that cannot be read, a server that refuses, one that does not answer within 30 s.
     pub async fn connect(url: &str) -> Result<Tasker, Error> {
-        let options: PgConnectOptions = url.parse()?;
+        // the driver takes any scheme for its own
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(Error::DatabaseUrl("it begins neither with postgres:// nor with postgresql://".into()));
+        }
+        let options: PgConnectOptions = url.parse().map_err(|error| match error {
+            sqlx::Error::Configuration(why) => Error::DatabaseUrl(why.to_string()),
+            error => error.into(),
+        })?;
         Ok(Tasker::over(Store::connect(options, CONNECTIONS, false).await?))
     }
 
@@ -53,6 +60,11 @@ impl Tasker {
     pub async fn embedded(folder: impl AsRef<std::path::Path>) -> Result<Tasker, Error> {
         let (database, store) = crate::embedded::open(folder.as_ref()).await?;
         Ok(Tasker { embedded: Some(Arc::new(database)), ..Tasker::over(store) })
+    }
+
+    /// Whether an embedded database is in a folder.
+    pub fn is_embedded(folder: impl AsRef<std::path::Path>) -> bool {
+        folder.as_ref().join("postgres").is_dir()
     }
 
     fn over(store: Store) -> Tasker {

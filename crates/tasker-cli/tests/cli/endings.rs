@@ -131,11 +131,24 @@ fn no_database_is_3_at_once() {
     place.write("greeting.yaml", GREETING);
     let began = Instant::now();
     let ended = place.tasker(&["run", "greeting.yaml", "--database", "postgres://nobody@127.0.0.1:1/none"]).with(3);
-    assert!(ended.stderr.contains("refused"), "{ended:#?}");
+    assert!(ended.stderr.contains("the database at 127.0.0.1:1 cannot be reached: Connection refused"), "{ended:#?}");
+    for (url, why) in
+        [("shop", "begins neither with postgres://"), ("postgres://ann:secret@host:x/shop", "invalid port")]
+    {
+        let ended = place.tasker(&["task", "list", "--database", url]).with(2);
+        assert!(
+            ended.stderr.contains("not the URL of a PostgreSQL server") && ended.stderr.contains(why),
+            "{ended:#?}"
+        );
+        assert!(!ended.stderr.contains("secret"), "{ended:#?}");
+    }
     place.write("a_file", "");
     place.tasker(&["run", "greeting.yaml", "--folder", "a_file"]).with(3);
     let ended = place.tasker(&["task", "list"]).with(3);
     assert!(ended.stderr.contains("there is no embedded database in .tasker"), "{ended:#?}");
+    let ended = place.tasker(&["task", "list", "--folder", "."]).with(3);
+    assert!(ended.stderr.contains("there is no embedded database in ."), "{ended:#?}");
+    assert!(!place.path("postgres").exists(), "looking makes nothing");
     assert!(began.elapsed().as_secs() < 10);
 }
 

@@ -41,6 +41,14 @@ pub struct Store {
     pub(crate) process_id: Uuid,
 }
 
+/// Where a server is asked for.
+fn server(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(folder) => folder.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    }
+}
+
 /// How long a connection is waited for; the embedded database's only one, which all share, longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A connection that lay idle for longer is asked before it is used: a round trip, and no error for the caller.
@@ -57,8 +65,19 @@ impl Store {
         let options = options.application_name("tasker");
         if !single {
             // a pool tries again until its patience ends, and then does not say why
-            let first =
-                tokio::time::timeout(PATIENCE, options.connect()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+            let first = match tokio::time::timeout(PATIENCE, options.connect()).await {
+                Ok(Err(sqlx::Error::Io(source))) => {
+                    return Err(Error::Unreachable { server: server(&options), source });
+                }
+                Ok(first) => first?,
+                Err(_) => {
+                    let silent = std::io::Error::new(
+                        std::io::ErrorKind::TimedOut,
+                        format!("it gave no answer within {PATIENCE:?}"),
+                    );
+                    return Err(Error::Unreachable { server: server(&options), source: silent });
+                }
+            };
             first.close().await?;
         }
         let pool = PgPoolOptions::new()
