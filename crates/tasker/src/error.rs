@@ -76,6 +76,11 @@ impl Error {
         Error::Database(sqlx::Error::Io(error))
     }
 
+    /// Nobody knows whether it happened.
+    pub(crate) fn lost(why: &str) -> Error {
+        Error::Database(sqlx::Error::Io(std::io::Error::other(why)))
+    }
+
     /// A stable word for the kind of error.
     pub fn code(&self) -> &str {
         match self {

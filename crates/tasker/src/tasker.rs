@@ -131,9 +131,10 @@ impl Tasker {
         submission: Submission,
     ) -> Result<Submitted, Error> {
         let mut connection = self.store.pool.acquire().await?;
-        let submitted = self.submit_in(&mut connection, namespace, name, input, submission).await?;
-        self.wake();
-        Ok(submitted)
+        let id = find_workflow(&mut connection, namespace, name, None).await?;
+        let task = self.new_task(&mut connection, id, None, input, submission).await?;
+        drop(connection);
+        self.submit_one(task).await
     }
 
     /// Submits a task of a known version.
@@ -148,7 +149,18 @@ impl Tasker {
     ) -> Result<Submitted, Error> {
         let mut connection = self.store.pool.acquire().await?;
         let task = self.new_task(&mut connection, named_task_id, Some(named_task_id), input, submission).await?;
-        let submitted = submit(&mut connection, &[task]).await?;
+        drop(connection);
+        self.submit_one(task).await
+    }
+
+    /// An idle worker of this process submits it in its own next call, and starts it in the same.
+    async fn submit_one(&self, task: NewTask) -> Result<Submitted, Error> {
+        let task = Arc::new(task);
+        if let Some(submitted) = self.wake.door.hand_in(&task).await {
+            self.wake.wake_besides();
+            return submitted;
+        }
+        let submitted = submit(&mut *self.store.pool.acquire().await?, &[&task]).await?;
         self.wake();
         submitted.into_iter().next().ok_or(Error::Database(sqlx::Error::RowNotFound))
     }
@@ -164,7 +176,7 @@ impl Tasker {
         for (input, submission) in inputs {
             tasks.push(self.new_task(&mut connection, named_task_id, Some(named_task_id), &input, submission).await?);
         }
-        let submitted = submit(&mut connection, &tasks).await?;
+        let submitted = submit(&mut connection, &tasks.iter().collect::<Vec<_>>()).await?;
         self.wake();
         Ok(submitted)
     }
@@ -181,7 +193,7 @@ impl Tasker {
     ) -> Result<Submitted, Error> {
         let id = find_workflow(transaction, namespace, name, None).await?;
         let task = self.new_task(transaction, id, None, input, submission).await?;
-        let submitted = submit(transaction, &[task]).await?;
+        let submitted = submit(transaction, &[&task]).await?;
         submitted.into_iter().next().ok_or(Error::Database(sqlx::Error::RowNotFound))
     }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    store::{Answer, Exchanged, Line, Positions, Settlement, Store, Verdict},
+    store::{Answer, Exchanged, Line, NewTask, Positions, Settlement, Store, Verdict},
 };
 
 /// The greatest number of settlements in one call.
@@ -122,6 +122,8 @@ pub(super) struct Call<'a> {
     pub only_task: Option<Uuid>,
     /// Where reaping goes on, if it is due.
     pub reap_from: Option<&'a mut DateTime<Utc>>,
+    /// A task to submit first; only without settlements.
+    pub submission: Option<&'a NewTask>,
 }
 
 /// Exchanges. What has an answer moves from `settlements` to `answered`, whether there is trouble or not. Those whose task
@@ -199,7 +201,7 @@ async fn in_halves(
 }
 
 async fn send(call: &mut Call<'_>, settlements: &[Settlement], capacity: usize) -> Result<Exchanged, Error> {
-    let Call { line, worker_id, handlers, positions, lease, only_task, reap_from, .. } = call;
+    let Call { line, worker_id, handlers, positions, lease, only_task, reap_from, submission, .. } = call;
     let exchange = async |connection: &mut PgConnection| {
         Store::exchange(
             connection,
@@ -211,6 +213,7 @@ async fn send(call: &mut Call<'_>, settlements: &[Settlement], capacity: usize) 
             *lease,
             *only_task,
             reap_from.as_deref_mut(),
+            *submission,
         )
         .await
     };
@@ -244,6 +247,14 @@ async fn send_alone(call: &mut Call<'_>, settlement: &mut Settlement) -> Result<
 /// The data is at fault: SQLSTATE classes 22 (data), 23 (constraint), 54 (program limit).
 fn is_refused(error: &Error) -> bool {
     error.sqlstate().is_some_and(|s| s.starts_with("22") || s.starts_with("23") || s.starts_with("54"))
+}
+
+/// The database has said no, and rolled back. (A session that is ended may have committed just before.)
+pub(super) fn changed_nothing(error: &Error) -> bool {
+    match error.sqlstate() {
+        Some(state) => !state.starts_with("57") && !state.starts_with("08"),
+        None => matches!(error, Error::Refused { .. }),
+    }
 }
 
 /// Somebody holds a lock that the batch needs.

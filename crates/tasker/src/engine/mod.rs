@@ -5,6 +5,7 @@
 
 mod attempt;
 mod batch;
+mod door;
 mod drive;
 mod leases;
 mod runner;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{
     Event, Observer, Settings, attempt,
     batch::{self, SetAside, Trouble, backoff},
+    door::Parcel,
     leases::{Heart, Lease, Leases},
     search::{self, Search},
     waker::Waker,
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     Error,
     handlers::{Handler, StepError},
-    store::{Answer, Claimed, Line, LoadedWorkflow, Settlement, Store, Verdict},
+    store::{Answer, Claimed, Exchanged, Line, LoadedWorkflow, Settlement, Store, Verdict},
 };
 
 /// A shorter lease could not be kept.
@@ -53,6 +54,8 @@ pub(super) struct Runner {
     leases: Leases,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
     settlements: Vec<Settlement>,
+    /// A task to submit in the next call.
+    parcel: Option<Parcel>,
     set_aside: SetAside,
     /// When a reply was last lost, and when its leases are asked for next.
     lost_a_reply: Option<(Instant, Instant)>,
@@ -126,6 +129,7 @@ impl Runner {
             leases: Leases::default(),
             ended: mpsc::unbounded_channel(),
             settlements: Vec::new(),
+            parcel: None,
             set_aside: SetAside::new(),
             lost_a_reply: None,
             failures: 0,
@@ -147,6 +151,7 @@ impl Runner {
     /// One exchange, and what follows from it.
     pub(super) async fn turn(&mut self, claims: bool) -> Result<Turn, Error> {
         self.collect();
+        let parcel = self.parcel.take();
         if claims && self.lost_a_reply.is_some_and(|(_, next)| next <= Instant::now()) {
             self.adopt().await;
         }
@@ -158,6 +163,8 @@ impl Runner {
         // an idle worker reaps in its poll: one query a second; who settles does so first, so that it does not reap its own
         let reaps = self.last_reap.elapsed() >= REAP_INTERVAL;
         let reaps_in_the_call = reaps && batch.is_empty();
+        // dropped, it goes another way
+        let parcel = parcel.filter(|_| batch.is_empty() && capacity > 0);
         if batch.is_empty() && capacity == 0 {
             if reaps {
                 self.reap().await;
@@ -176,6 +183,7 @@ impl Runner {
             lease: self.settings.lease,
             only_task: self.only_task,
             reap_from: reaps_in_the_call.then_some(&mut self.reap_from),
+            submission: parcel.as_ref().map(Parcel::send),
         };
         if reaps_in_the_call {
             self.last_reap = sent_at;
@@ -188,6 +196,17 @@ impl Runner {
         }
         for (settlement, answer) in answered {
             self.answered(settlement, answer);
+        }
+        if let Some(parcel) = parcel {
+            match &exchanged {
+                Ok(Exchanged { submitted: Some(submitted), .. }) => parcel.answer(Ok(*submitted)),
+                Err(Trouble::Again(error) | Trouble::Fatal(error)) if batch::changed_nothing(error) => {
+                    // it goes another way, and has its error there; ours comes again
+                    parcel.give_back();
+                    return Ok(Turn { idle: false, next_in: Duration::ZERO });
+                }
+                _ => parcel.answer(Err(Error::lost("the connection broke, and it may have been submitted or not"))),
+            }
         }
         let reply = match exchanged {
             Ok(reply) => reply,
@@ -264,6 +283,17 @@ impl Runner {
             return;
         }
         let trouble = self.failures > 0;
+        let is_idle = !trouble
+            && self.only_task.is_none()
+            && !self.has_settlements()
+            && self.running_count() < self.settings.concurrency;
+        let door = is_idle.then(|| self.wake.door.open());
+        let knock = async {
+            match door {
+                Some(door) => door.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             Some(ended) = self.ended.1.recv(), if !trouble => {
                 self.end(ended);
@@ -272,6 +302,7 @@ impl Runner {
                     tokio::task::yield_now().await;
                 }
             }
+            Ok(parcel) = knock => self.parcel = Some(parcel),
             () = self.wake.woken(), if !trouble => self.search.begin_anew(),
             () = tokio::time::sleep(at_most) => {}
             () = stop.cancelled() => {}

@@ -12,6 +12,7 @@ use std::{
 use tokio::sync::{Notify, futures::Notified, watch};
 use tracing::debug;
 
+use super::door::Door;
 use crate::store::Store;
 
 /// How long a process that works itself waits before it tells others: its own worker comes first, and a burst is told once.
@@ -32,6 +33,8 @@ pub(crate) struct Waker {
     again: Arc<AtomicBool>,
     /// Workers of this process that serve every task.
     workers: Arc<AtomicUsize>,
+    /// Where those of them that are idle take tasks.
+    pub(crate) door: Door,
 }
 
 /// A worker of this process, until it is dropped.
@@ -52,6 +55,7 @@ impl Waker {
             sending: Arc::default(),
             again: Arc::default(),
             workers: Arc::default(),
+            door: Door::default(),
         }
     }
 
@@ -92,6 +96,14 @@ impl Waker {
     pub(crate) fn wake(&self) {
         self.here();
         self.elsewhere();
+    }
+
+    /// Wakes whoever may have to help a worker of this process that has just looked itself.
+    pub(crate) fn wake_besides(&self) {
+        match self.workers.load(Ordering::SeqCst) {
+            0 | 1 => self.elsewhere(),
+            _ => self.wake(),
+        }
     }
 
     /// Wakes whoever waits, here and elsewhere: to be called by a worker that left something over.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row, postgres::PgRow, postgres::types::PgInterval};
 use uuid::Uuid;
 
-use super::{Positions, Store};
+use super::{NewTask, Positions, Store, Submitted, tasks};
 use crate::Error;
 
 /// How a claim ended, handed in by a worker.
@@ -121,12 +121,21 @@ pub struct Exchanged {
     pub next_in: Option<Duration>,
     /// Whether work that is due was left for others.
     pub left_over: bool,
+    /// The task that was submitted first.
+    pub submitted: Option<Submitted>,
 }
+
+const EXCHANGE: &str = "select x.* from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) x";
+/// The exchange depends on the submission, and so comes after it.
+const SUBMIT_AND_EXCHANGE: &str = "select s.task_id as submitted_id, s.existing, x.*
+    from tasker.submit_tasks($22, $23, $24, $25, $26, $27, $28, $29, $30, $31) s
+    cross join lateral tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+      case when s.task_id is not null then $15::int end, $16, $17, $18, $19, $20, $21) x";
 
 impl Store {
     /// Settles, releases children, finishes tasks, claims: one call, one transaction, one round trip.
     /// `positions` are moved on; none: look for nothing beside the released children of these handlers. `only_task`: claim in this task alone. `reap_from`: reap first, in the same call, and move
-    /// this position on; only without settlements.
+    /// this position on; only without settlements. `submission`: a task to submit before anything else.
     #[expect(clippy::too_many_arguments, reason = "one call of the engine, made in one place")]
     pub(crate) async fn exchange(
         connection: &mut PgConnection,
@@ -138,42 +147,46 @@ impl Store {
         lease: Duration,
         only_task: Option<Uuid>,
         mut reap_from: Option<&mut DateTime<Utc>>,
+        submission: Option<&NewTask>,
     ) -> Result<Exchanged, Error> {
         let columns = Columns::of(settlements);
         // without lanes it does not look into the queue
         let from = positions.as_deref().map(Positions::columns).unwrap_or_default();
-        let rows = sqlx::query(
-            "select answers, next_positions, next_keys, seen_pairs, seen_keys, seen_from, next_in, left_over, next_reap_from, task_id, step_number, named_task_id, attempt, claim_id,
-               retry_limit, generation, timer, context, input, results
-             from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
-        )
-        .bind(worker_id)
-        .bind(&columns.tasks)
-        .bind(&columns.steps)
-        .bind(&columns.claims)
-        .bind(&columns.outcomes)
-        .bind(&columns.payloads)
-        .bind(&columns.kinds)
-        .bind(&columns.retryables)
-        .bind(&columns.delays)
-        .bind(&columns.instants)
-        .bind(if positions.is_some() { &from.handlers } else { handlers })
-        .bind(&from.lanes)
-        .bind(&from.from)
-        .bind(&from.after_keys)
-        .bind(i32::try_from(capacity).unwrap_or(i32::MAX))
-        .bind(interval(lease))
-        .bind(only_task)
-        .bind(reap_from.as_deref())
-        .bind(&from.known_pairs)
-        .bind(&from.known_keys)
-        .bind(&from.known_from)
-        .fetch_all(connection)
-        .await?;
+        let query = sqlx::query(if submission.is_some() { SUBMIT_AND_EXCHANGE } else { EXCHANGE })
+            .bind(worker_id)
+            .bind(&columns.tasks)
+            .bind(&columns.steps)
+            .bind(&columns.claims)
+            .bind(&columns.outcomes)
+            .bind(&columns.payloads)
+            .bind(&columns.kinds)
+            .bind(&columns.retryables)
+            .bind(&columns.delays)
+            .bind(&columns.instants)
+            .bind(if positions.is_some() { &from.handlers } else { handlers })
+            .bind(&from.lanes)
+            .bind(&from.from)
+            .bind(&from.after_keys)
+            .bind(i32::try_from(capacity).unwrap_or(i32::MAX))
+            .bind(interval(lease))
+            .bind(only_task)
+            .bind(reap_from.as_deref())
+            .bind(&from.known_pairs)
+            .bind(&from.known_keys)
+            .bind(&from.known_from);
+        let query = match submission {
+            Some(task) => tasks::bind(query, &[task]),
+            None => query,
+        };
+        let rows = query.fetch_all(connection).await?;
         let mut reply = Exchanged::default();
         for row in rows {
             if let Some(left_over) = row.try_get::<Option<bool>, _>("left_over")? {
                 reply.left_over = left_over;
+                if submission.is_some() {
+                    let (task_id, existing) = (row.try_get("submitted_id")?, row.try_get("existing")?);
+                    reply.submitted = Some(Submitted { task_id, existing });
+                }
                 if let (Some(from), Some(next)) = (reap_from.as_deref_mut(), row.try_get("next_reap_from")?) {
                     *from = next;
                 }

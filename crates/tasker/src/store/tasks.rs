@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{FromRow, PgConnection, Row};
+use sqlx::{FromRow, PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
 use super::{Store, again, workflows::lane};
@@ -103,27 +103,33 @@ pub(crate) struct NewTask {
     pub submission: Submission,
 }
 
-/// Submits many tasks in the caller's transaction.
-pub(crate) async fn submit(connection: &mut PgConnection, tasks: &[NewTask]) -> Result<Vec<Submitted>, Error> {
+/// A query with the values of `tasker.submit_tasks` bound to it.
+pub(super) fn bind<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    tasks: &[&NewTask],
+) -> Query<'q, Postgres, PgArguments> {
     let column = |f: &dyn Fn(&Submission) -> Option<String>| tasks.iter().map(|t| f(&t.submission)).collect::<Vec<_>>();
     let instants =
         |f: &dyn Fn(&Submission) -> Option<DateTime<Utc>>| tasks.iter().map(|t| f(&t.submission)).collect::<Vec<_>>();
-    let asked = |t: &NewTask| t.submission.idempotency_key.is_some().then(|| t.asked.clone());
-    let rows = sqlx::query(
-        "select task_id, existing from tasker.submit_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) order by ord",
-    )
-    .bind(tasks.iter().map(|t| t.named_task_id).collect::<Vec<_>>())
-    .bind(tasks.iter().map(|t| t.context.as_str()).collect::<Vec<_>>())
-    .bind(column(&|s| s.idempotency_key.clone()))
-    .bind(column(&|s| s.unique_while_live.clone()))
-    .bind(instants(&|s| s.run_at))
-    .bind(tasks.iter().map(|t| t.submission.priority.map(lane)).collect::<Vec<_>>())
-    .bind(instants(&|s| s.deadline))
-    .bind(column(&|s| s.tags.as_ref().map(|t| t.to_string())))
-    .bind(column(&|s| s.summary.clone()))
-    .bind(tasks.iter().map(asked).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+    let asked = |t: &&NewTask| t.submission.idempotency_key.is_some().then(|| t.asked.clone());
+    query
+        .bind(tasks.iter().map(|t| t.named_task_id).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|t| t.context.clone()).collect::<Vec<_>>())
+        .bind(column(&|s| s.idempotency_key.clone()))
+        .bind(column(&|s| s.unique_while_live.clone()))
+        .bind(instants(&|s| s.run_at))
+        .bind(tasks.iter().map(|t| t.submission.priority.map(lane)).collect::<Vec<_>>())
+        .bind(instants(&|s| s.deadline))
+        .bind(column(&|s| s.tags.as_ref().map(|t| t.to_string())))
+        .bind(column(&|s| s.summary.clone()))
+        .bind(tasks.iter().map(asked).collect::<Vec<_>>())
+}
+
+/// Submits many tasks in the caller's transaction.
+pub(crate) async fn submit(connection: &mut PgConnection, tasks: &[&NewTask]) -> Result<Vec<Submitted>, Error> {
+    let submit =
+        "select task_id, existing from tasker.submit_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) order by ord";
+    let rows = bind(sqlx::query(submit), tasks).fetch_all(connection).await?;
     rows.iter()
         .map(|row| Ok(Submitted { task_id: row.try_get("task_id")?, existing: row.try_get("existing")? }))
         .collect()

@@ -100,7 +100,7 @@ fn what_the_database_refuses_fails_its_own_step_and_the_batch_is_sent_again_in_h
         let ends = db.ends(task).await;
         for n in bad {
             let expected = format!(
-                "s{n} failed 1/2 result_not_storable: the database refused its answer: the database failed: error returned from database: \
+                "s{n} failed 1/2 result_not_storable: the database refused its answer: the database failed: \
                  new row for relation \"step_results\" violates check constraint \"not_poisonous\""
             );
             let line = ends.lines().nth(n).unwrap();

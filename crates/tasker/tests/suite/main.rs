@@ -8,6 +8,7 @@ mod divergences;
 mod embedded;
 mod engine_attempts;
 mod engine_connections;
+mod engine_door;
 mod engine_drive;
 mod engine_leases;
 mod engine_limits;

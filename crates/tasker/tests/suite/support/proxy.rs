@@ -184,7 +184,7 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
                 while let Some(message) = message(&asked[sent..], begun) {
                     begun = true;
                     match message[0] {
-                        b'B' => is_exchange = parameters(message) == EXCHANGE_PARAMETERS,
+                        b'B' => is_exchange = parameters(message) >= EXCHANGE_PARAMETERS,
                         b'Q' | b'S' => {
                             shared.requests.fetch_add(1, Ordering::SeqCst);
                         }
@@ -233,7 +233,7 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// How many parameters `tasker.exchange` has, and no other statement.
+/// How many parameters `tasker.exchange` has, and no other statement; with a submission there are more.
 const EXCHANGE_PARAMETERS: u16 = 21;
 /// ReadyForQuery, outside of a transaction: the last message of every reply.
 const READY: &[u8] = b"Z\0\0\0\x05I";
