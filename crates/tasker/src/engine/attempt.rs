@@ -7,10 +7,10 @@ use std::{
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use super::batch;
+use super::{batch, definitions::Definitions};
 use crate::{
     Error,
-    handlers::{self, Attempt, Handler, Outcome, StepError},
+    handlers::{self, Attempt, Outcome, StepError},
     json,
     store::{Claimed, LoadedWorkflow, Store, Verdict},
     template::{self, Scope},
@@ -23,25 +23,32 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// it may take to stop.
 pub(super) async fn run(
     store: Store,
-    workflow: Arc<LoadedWorkflow>,
-    handler: Arc<dyn Handler>,
+    definitions: &Definitions,
     claimed: Claimed,
     cancellation: CancellationToken,
     time_left: impl Fn() -> Duration,
 ) -> Option<Verdict> {
     // a panic outside of the handler, such as that of what it guards when it is dropped, must not leave the lease behind
-    let attempt = attempt(store, workflow, handler, claimed, cancellation, time_left);
+    let attempt = attempt(store, definitions, claimed, cancellation, time_left);
     caught(AssertUnwindSafe(attempt)).await.unwrap_or_else(|panic| Some(verdict(Err(panic))))
 }
 
 async fn attempt(
     store: Store,
-    workflow: Arc<LoadedWorkflow>,
-    handler: Arc<dyn Handler>,
+    definitions: &Definitions,
     claimed: Claimed,
     cancellation: CancellationToken,
     time_left: impl Fn() -> Duration,
 ) -> Option<Verdict> {
+    let found = tokio::select! {
+        biased;
+        () = cancellation.cancelled() => return None,
+        found = definitions.find(claimed.named_task_id, claimed.step_number) => found,
+    };
+    let (workflow, handler) = match found {
+        Ok(found) => found,
+        Err(error) => return Some(failure(error)),
+    };
     let node = &workflow.nodes[claimed.step_number as usize];
     let prepared = tokio::select! {
         biased;
@@ -180,7 +187,7 @@ fn verdict(ended: Ended) -> Verdict {
 }
 
 /// A failed attempt, its message cleaned so that it is never lost.
-pub(super) fn failure(error: StepError) -> Verdict {
+fn failure(error: StepError) -> Verdict {
     Verdict::Fail {
         error: json::clean(&error.message, json::MAX_MESSAGE_BYTES),
         kind: json::clean(&error.kind, 64),

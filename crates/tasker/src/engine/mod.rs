@@ -5,6 +5,7 @@
 
 mod attempt;
 mod batch;
+mod definitions;
 mod door;
 mod drive;
 mod leases;

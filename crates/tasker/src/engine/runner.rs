@@ -1,7 +1,7 @@
 //! The loop: exchange, start what was received, wait for a handler to finish, a wake-up, the next known instant, or the end.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{
     Event, Observer, Settings, attempt,
     batch::{self, SetAside, Trouble, backoff},
+    definitions::Definitions,
     door::Parcel,
     leases::{Heart, Lease, Leases},
     search::{self, Search},
@@ -23,8 +24,8 @@ use super::{
 };
 use crate::{
     Error,
-    handlers::{Handler, StepError},
-    store::{Answer, Claimed, Exchanged, Line, LoadedWorkflow, Settlement, Store, Verdict},
+    handlers::Handler,
+    store::{Answer, Claimed, Exchanged, Line, Settlement, Store, Verdict},
 };
 
 /// A shorter lease could not be kept.
@@ -43,14 +44,13 @@ pub(super) struct Runner {
     store: Store,
     line: Line,
     worker_id: Uuid,
-    handlers: BTreeMap<String, Arc<dyn Handler>>,
+    definitions: Arc<Definitions>,
     settings: Settings,
     only_task: Option<Uuid>,
     observer: Option<Observer>,
     wake: Waker,
     search: Search,
     handler_ids: Vec<i32>,
-    workflows: HashMap<i32, Arc<LoadedWorkflow>>,
     leases: Leases,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
     settlements: Vec<Settlement>,
@@ -116,16 +116,15 @@ impl Runner {
         };
         Ok(Some(Runner {
             line: Line::new(store.clone()),
+            definitions: Arc::new(Definitions::new(store.clone(), handlers)),
             store,
             worker_id,
-            handlers,
             settings,
             only_task,
             observer,
             wake,
             search: Search::new(&ids),
             handler_ids: ids,
-            workflows: HashMap::new(),
             leases: Leases::default(),
             ended: mpsc::unbounded_channel(),
             settlements: Vec::new(),
@@ -219,7 +218,7 @@ impl Runner {
         self.set_aside.add(&mut batch);
         let received = !reply.claimed.is_empty();
         let full = reply.claimed.len() >= capacity;
-        self.start_all(reply.claimed, sent_at).await;
+        self.start_all(reply.claimed, sent_at);
         if reply.left_over {
             self.wake.others_than_me();
         }
@@ -390,11 +389,10 @@ impl Runner {
         }
     }
 
-    async fn start_all(&mut self, claimed: Vec<Claimed>, sent_at: Instant) {
-        // all are held, and so renewed, before anything is waited for
-        let held: Vec<_> = claimed.iter().map(|claimed| self.hold(claimed, sent_at)).collect();
-        for (claimed, cancellation) in claimed.into_iter().zip(held) {
-            self.start(claimed, cancellation).await;
+    fn start_all(&self, claimed: Vec<Claimed>, sent_at: Instant) {
+        for claimed in claimed {
+            let cancellation = self.hold(&claimed, sent_at);
+            self.start(claimed, cancellation);
         }
     }
 
@@ -411,49 +409,21 @@ impl Runner {
         cancellation
     }
 
-    async fn start(&mut self, claimed: Claimed, cancellation: CancellationToken) {
+    fn start(&self, claimed: Claimed, cancellation: CancellationToken) {
         if let Some(observer) = &self.observer {
             let _ = observer.send(Event::Started(Box::new(claimed.clone())));
         }
         let (claim_id, task_id, step_number) = (claimed.claim_id, claimed.task_id, claimed.step_number);
         let ended = move |verdict| Ended { claim_id, task_id, step_number, verdict };
-        let workflow = match self.workflow(claimed.named_task_id).await {
-            Ok(workflow) => workflow,
-            Err(error) => {
-                let error =
-                    StepError::new(format!("the workflow's definition could not be read: {error}")).kind("database");
-                let _ = self.ended.0.send(ended(Some(attempt::failure(error))));
-                return;
-            }
-        };
-        let name = workflow.nodes.get(claimed.step_number as usize).map(|n| n.handler.as_str()).unwrap_or_default();
-        let Some(handler) = self.handlers.get(name).cloned() else {
-            let error = StepError::fatal(format!("this worker has no handler `{name}`")).kind("unknown_handler");
-            let _ = self.ended.0.send(ended(Some(attempt::failure(error))));
-            return;
-        };
-        let (store, sender, leases) = (self.store.clone(), self.ended.0.clone(), self.leases.clone());
+        let (store, definitions) = (self.store.clone(), self.definitions.clone());
+        let (sender, leases) = (self.ended.0.clone(), self.leases.clone());
         // a handler that does not stop when it is told to is dropped well before its lease ends
         let margin = self.settings.lease / 12;
         tokio::spawn(async move {
             let time_left = || leases.time_left(claim_id).saturating_sub(margin);
-            let verdict = attempt::run(store, workflow, handler, claimed, cancellation, time_left).await;
+            let verdict = attempt::run(store, &definitions, claimed, cancellation, time_left).await;
             let _ = sender.send(ended(verdict));
         });
-    }
-
-    /// The definition, which is fetched once; a database that is away for a moment costs no attempt.
-    async fn workflow(&mut self, named_task_id: i32) -> Result<Arc<LoadedWorkflow>, Error> {
-        if let Some(workflow) = self.workflows.get(&named_task_id) {
-            return Ok(workflow.clone());
-        }
-        let workflow = Arc::new(batch::with_patience(|| self.store.load_workflow(named_task_id)).await?);
-        if self.workflows.len() >= MAX_WORKFLOWS {
-            // what runs has its own share of it
-            self.workflows.clear();
-        }
-        self.workflows.insert(named_task_id, workflow.clone());
-        Ok(workflow)
     }
 
     async fn reap(&mut self) {
@@ -486,7 +456,7 @@ impl Runner {
             .map(|(lost_at, _)| (lost_at, sent_at + ADOPT_INTERVAL));
         let adopt = async |connection: &mut PgConnection| Store::adopt(connection, worker_id, &known, lease).await;
         match self.line.call(batch::patience(lease), adopt).await {
-            Ok(orphans) => self.start_all(orphans, sent_at).await,
+            Ok(orphans) => self.start_all(orphans, sent_at),
             Err(error) => {
                 debug!("asking for orphaned leases failed: {error}");
                 self.line.broken();
@@ -501,9 +471,6 @@ impl Drop for Runner {
         self.leases.stop_all();
     }
 }
-
-/// Definitions that are kept at hand.
-const MAX_WORKFLOWS: usize = 100;
 
 /// A runner of a single task gives up after so many failures in a row (about half a minute).
 const GIVE_UP_AFTER: u32 = 12;
