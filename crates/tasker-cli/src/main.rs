@@ -1,6 +1,7 @@
 //! The binary `tasker`: a file for each command, over what they share. It has no rule of its own: what may run, and why
 //! not, it asks the library.
 
+mod check;
 mod database;
 mod doctor;
 mod ending;
@@ -10,6 +11,7 @@ mod migrate;
 mod output;
 mod report;
 mod run;
+mod schema;
 mod screen;
 mod signals;
 mod subject;
@@ -47,12 +49,14 @@ const ENDINGS: &str = "Exit codes: 0 done, 1 the workflow failed (or doctor foun
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Check(check::Args),
     Worker(worker::Args),
     Migrate(migrate::Args),
     Workflow(workflow::Args),
     Task(task::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
+    Schema(schema::Args),
 }
 
 impl Command {
@@ -108,12 +112,14 @@ fn main() -> ExitCode {
 async fn perform(command: Command, session: &Session) -> Result<Ending, Failure> {
     match command {
         Command::Run(args) => run::run(args, session).await,
+        Command::Check(args) => check::run(args, session).await,
         Command::Worker(args) => worker::run(args, session).await,
         Command::Migrate(args) => migrate::run(args, session).await,
         Command::Workflow(args) => workflow::run(args, session).await,
         Command::Task(args) => task::run(args, session).await,
         Command::Explain(args) => explain::run(args, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,
+        Command::Schema(schema::Args {}) => schema::run(),
     }
 }
 

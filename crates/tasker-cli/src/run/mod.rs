@@ -6,6 +6,7 @@
 mod board;
 mod lines;
 mod outcome;
+mod plan;
 mod progress;
 
 use std::{
@@ -44,6 +45,9 @@ pub struct Args {
     /// Go on with a task of this file where it stood
     #[arg(long, value_name = "TASK_ID", conflicts_with = "input")]
     resume: Option<Uuid>,
+    /// Show what would be run, in which order; run nothing
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
     /// How many steps may run at once
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = crate::concurrency())]
     concurrency: usize,
@@ -56,6 +60,9 @@ const HASH_CHARACTERS: usize = 12;
 pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
     let definition = definition(&args)?;
     let input = input(args.input.as_deref(), &definition)?;
+    if args.dry_run {
+        return plan::show(&definition, &input, session.json);
+    }
     let tasker = tokio::select! {
         opened = session.database.open_or_make() => opened?,
         () = session.stop.cancelled() => return Ok(Ending::Interrupted),

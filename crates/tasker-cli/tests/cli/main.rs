@@ -2,6 +2,7 @@
 
 mod support;
 
+mod checking;
 mod endings;
 mod interruptions;
 mod looking;

@@ -23,7 +23,7 @@ pub use self::{
     graph::Level,
     input::InputSchema,
     validate::{Draft, DraftStep, Problem, Spot},
-    yaml::{Located, Refused},
+    yaml::{Located, Refused, schema},
 };
 use crate::{duration, retry};
 

@@ -3,3 +3,4 @@
 mod load;
 mod mistakes;
 mod real;
+mod schema;

@@ -2,6 +2,7 @@
 //! and column.
 
 mod read;
+mod schema;
 mod tree;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
     path::Path,
 };
 
+pub use self::schema::schema;
 use self::{
     read::{Read as Draft, TemplateFile},
     tree::{Kind, Mark, Tree},

@@ -14,11 +14,12 @@ use crate::{
     workflow::{Concurrency, Draft, DraftStep, Priority},
 };
 
-const WORKFLOW: [&str; 7] = ["name", "namespace", "version", "description", "input", "defaults", "steps"];
-const STEP: [&str; 8] = ["name", "handler", "with", "depends_on", "retry", "timeout", "concurrency", "priority"];
-const DEFAULTS: [&str; 3] = ["retry", "timeout", "priority"];
-const RETRY: [&str; 4] = ["max_attempts", "base_delay", "max_delay", "retryable"];
-const CONCURRENCY: [&str; 2] = ["limit", "key"];
+pub(super) const WORKFLOW: [&str; 7] = ["name", "namespace", "version", "description", "input", "defaults", "steps"];
+pub(super) const STEP: [&str; 8] =
+    ["name", "handler", "with", "depends_on", "retry", "timeout", "concurrency", "priority"];
+pub(super) const DEFAULTS: [&str; 3] = ["retry", "timeout", "priority"];
+pub(super) const RETRY: [&str; 4] = ["max_attempts", "base_delay", "max_delay", "retryable"];
+pub(super) const CONCURRENCY: [&str; 2] = ["limit", "key"];
 
 /// What is read from a file.
 pub(super) struct Read {
