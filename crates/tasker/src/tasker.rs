@@ -106,7 +106,11 @@ impl Tasker {
     ///
     /// # Errors
     /// A definition that is not valid (all its problems), or a version that has another content already.
-    pub async fn register<I: DeserializeOwned + Send + 'static>(&self, workflow: &Workflow<I>) -> Result<i32, Error> {
+    pub async fn register<I, S>(&self, workflow: &Workflow<I, S>) -> Result<i32, Error>
+    where
+        I: DeserializeOwned + Send + 'static,
+        S: Clone + Send + Sync + 'static,
+    {
         let id = self.store.register(&workflow.definition()?).await?;
         for (name, handler) in workflow.handlers() {
             self.handle(name, handler);

@@ -148,6 +148,7 @@ async fn prepare(
         task_id: claimed.task_id,
         workflow_step_id: crate::step_id(claimed.task_id, claimed.step_number),
         step_name: node.name.clone(),
+        claim_id: claimed.claim_id,
         number: claimed.attempt as u32,
         retry_limit: claimed.retry_limit as u32,
         generation: claimed.generation as u32,
@@ -176,7 +177,8 @@ fn verdict(ended: Ended) -> Verdict {
             Err(failure(StepError::fatal(format!("its result cannot be stored: {e}")).kind("result_not_storable")))
         }
     };
-    match ended {
+    // an outcome may be handed up like an error
+    match ended.map(|ended| ended.or_else(StepError::into_outcome)) {
         Ok(Ok(Outcome::Complete(result))) => storable(result).map_or_else(|failed| failed, Verdict::Complete),
         Ok(Ok(Outcome::Skip(result))) => storable(result).map_or_else(|failed| failed, Verdict::Skip),
         Ok(Ok(Outcome::WaitUntil(at))) => Verdict::Wait(at),

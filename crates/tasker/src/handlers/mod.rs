@@ -22,15 +22,17 @@ use std::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Value, value::RawValue};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::{
     arguments::{Argument, BUILT_IN, Kind, arguments, raw_keys},
-    function::{Context, function},
+    function::{Context, function, function_with},
 };
 use crate::{
     json,
+    store::{Answer, Settlement, Store, Verdict},
     template::{Scope, TemplateError},
 };
 
@@ -53,6 +55,8 @@ pub struct Attempt {
     pub workflow_step_id: Uuid,
     /// The step's name.
     pub step_name: Arc<str>,
+    /// The claim: the fence under which this attempt is settled.
+    pub claim_id: Uuid,
     /// 1 for the first attempt.
     pub number: u32,
     /// The greatest number of attempts.
@@ -75,6 +79,34 @@ impl Attempt {
     /// The key to send to outside systems: the same for every attempt of a step until a person retries it.
     pub fn idempotency_key(&self) -> String {
         format!("{}:{}:{}", self.task_id, self.step_name, self.generation)
+    }
+
+    /// Settles this attempt in a transaction of the handler's own, in the same database: what it wrote there and the step's end are
+    /// committed together, or neither is. To be called last before the commit, at READ COMMITTED, by a role that may run steps; the
+    /// handler then gives the same outcome. [`Context::commit`] does all of that.
+    ///
+    /// # Errors
+    /// `lease_lost`, `cancelled`: the attempt is not this handler's any more, and the transaction must be rolled back.
+    pub async fn settle_in(&self, transaction: &mut PgConnection, outcome: &Outcome) -> Result<(), StepError> {
+        let settlement = Settlement {
+            task_id: self.task_id,
+            step_number: crate::step_number_of(self.workflow_step_id),
+            claim_id: self.claim_id,
+            verdict: match outcome {
+                Outcome::Complete(result) => Verdict::Complete(result.get().into()),
+                Outcome::Skip(result) => Verdict::Skip(result.get().into()),
+                Outcome::WaitUntil(at) => Verdict::Wait(*at),
+                Outcome::WaitFor(time) => Verdict::WaitFor(*time),
+            },
+        };
+        let refused = |kind: &str| {
+            StepError::new("the attempt is not this handler's any more; its transaction is rolled back").kind(kind)
+        };
+        match Store::settle_in(transaction, &settlement).await? {
+            Answer::Settled => Ok(()),
+            Answer::LeaseLost => Err(refused("lease_lost")),
+            Answer::Cancelled => Err(refused("cancelled")),
+        }
     }
 
     /// What the templates that a handler renders itself can see.
@@ -120,6 +152,8 @@ pub struct StepError {
     pub retryable: Option<bool>,
     /// A delay that the far side asked for, at most 24 h; it replaces the backoff.
     pub retry_after: Option<Duration>,
+    /// It is no error, but an outcome that is handed up like one.
+    outcome: Option<Box<Outcome>>,
 }
 
 impl fmt::Display for StepError {
@@ -148,7 +182,13 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for StepError {
 impl StepError {
     /// Any error: tried again as the retry policy says.
     pub fn new(message: impl Into<String>) -> Self {
-        StepError { message: message.into(), kind: "handler_error".into(), retryable: None, retry_after: None }
+        StepError {
+            message: message.into(),
+            kind: "handler_error".into(),
+            retryable: None,
+            retry_after: None,
+            outcome: None,
+        }
     }
 
     /// An error that no retry will mend.
@@ -159,6 +199,38 @@ impl StepError {
     /// An error after which the far side asks to be left alone for `delay` (at most 24 h).
     pub fn retry_after(delay: Duration, message: impl Into<String>) -> Self {
         StepError { retry_after: Some(delay), ..StepError::new(message) }
+    }
+
+    /// No error: there is nothing to do. The step is `skipped`, and its children run and receive this result.
+    pub fn skip<T: Serialize + ?Sized>(result: &T) -> Self {
+        match Outcome::complete(result) {
+            Ok(Outcome::Complete(result)) => StepError::instead(Outcome::Skip(result), "there is nothing to do"),
+            Ok(outcome) => StepError::instead(outcome, "there is nothing to do"),
+            Err(error) => error,
+        }
+    }
+
+    /// No error: the step is to be asked again at this instant; the attempt is given back, and [`Attempt::timer`] tells the next
+    /// one.
+    pub fn wait_until(at: DateTime<Utc>) -> Self {
+        StepError::instead(Outcome::WaitUntil(at), "it waits")
+    }
+
+    /// As [`StepError::wait_until`], so long after the database has heard of it, by its clock.
+    pub fn wait_for(time: Duration) -> Self {
+        StepError::instead(Outcome::WaitFor(time), "it waits")
+    }
+
+    fn instead(outcome: Outcome, message: &str) -> Self {
+        StepError { outcome: Some(Box::new(outcome)), ..StepError::new(message) }
+    }
+
+    /// The outcome that it is in truth, or the error.
+    pub(crate) fn into_outcome(self) -> Result<Outcome, StepError> {
+        match self.outcome {
+            Some(outcome) => Ok(*outcome),
+            None => Err(self),
+        }
     }
 
     /// The same error under another kind.

@@ -17,6 +17,7 @@ pub(super) fn attempt(with: Value) -> Attempt {
         task_id: Uuid::from_u128(1 << 24),
         workflow_step_id: Uuid::from_u128((1 << 24) + 1),
         step_name: "step".into(),
+        claim_id: Uuid::nil(),
         number: 1,
         retry_limit: 3,
         generation: 0,

@@ -211,6 +211,14 @@ impl Store {
         Ok(reply)
     }
 
+    /// Settles in the caller's transaction; children that may start then are left to whoever looks.
+    pub(crate) async fn settle_in(connection: &mut PgConnection, settlement: &Settlement) -> Result<Answer, Error> {
+        let (settlements, nobody) = (std::slice::from_ref(settlement), Uuid::nil());
+        let reply =
+            Store::exchange(connection, nobody, settlements, &[], None, 0, Duration::ZERO, None, None, None).await?;
+        Ok(reply.answers.first().copied().unwrap_or(Answer::LeaseLost))
+    }
+
     /// Which of the tasks nobody has locked at this moment.
     pub(crate) async fn not_locked(connection: &mut PgConnection, tasks: &[Uuid]) -> Result<Vec<Uuid>, Error> {
         let free = sqlx::query_scalar(

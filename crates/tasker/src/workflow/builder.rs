@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Concurrency, Definition, Draft, DraftStep, Priority};
 use crate::{
     Error,
-    handlers::{Context, Handler, StepError, function},
+    handlers::{Context, Handler, StepError, function_with},
 };
 
 /// A step's name with the type of its result: a constant that definition and handlers share.
@@ -36,27 +36,37 @@ impl<T> Clone for Step<T> {
 
 impl<T> Copy for Step<T> {}
 
-/// A workflow whose tasks have an input of type `I`, being built; what is said after [`Workflow::step`] is of that step.
+/// A workflow whose tasks have an input of type `I`, and its handlers a state of type `S`, being built; what is said after
+/// [`Workflow::step`] is of that step.
 #[derive(Clone)]
-pub struct Workflow<I = serde_json::Value> {
+pub struct Workflow<I = serde_json::Value, S = ()> {
     draft: Draft,
+    state: S,
     handlers: Vec<(String, Arc<dyn Handler>)>,
     input: PhantomData<fn(I)>,
 }
 
-impl<I: DeserializeOwned + Send + 'static> Workflow<I> {
+impl<I> Workflow<I> {
     /// A workflow without steps; `version` is semantic (`1.0.0`).
     pub fn new(namespace: &str, name: &str, version: &str) -> Workflow<I> {
         let draft =
             Draft { namespace: namespace.into(), name: name.into(), version: version.into(), ..Draft::default() };
-        Workflow { draft, handlers: Vec::new(), input: PhantomData }
+        Workflow { draft, state: (), handlers: Vec::new(), input: PhantomData }
+    }
+}
+
+impl<I: DeserializeOwned + Send + 'static, S: Clone + Send + Sync + 'static> Workflow<I, S> {
+    /// What the application gives to its handlers: connections, clients, configuration. The steps added from now on find a clone of
+    /// it in [`Context::state`].
+    pub fn state<T: Clone + Send + Sync + 'static>(self, state: T) -> Workflow<I, T> {
+        Workflow { draft: self.draft, state, handlers: self.handlers, input: PhantomData }
     }
 
     /// Adds a step that runs an async function. Its handler is called `namespace.workflow.step`.
     pub fn step<T, F, Fut>(mut self, step: Step<T>, run: F) -> Self
     where
         T: Serialize + 'static,
-        F: Fn(Context<I>) -> Fut + Send + Sync + 'static,
+        F: Fn(Context<I, S>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, StepError>> + Send + 'static,
     {
         let name = format!("{}.{}.{}", self.draft.namespace, self.draft.name, step.name);
@@ -65,7 +75,7 @@ impl<I: DeserializeOwned + Send + 'static> Workflow<I> {
             handler: Some(name.clone()),
             ..DraftStep::default()
         });
-        self.handlers.push((name, function(run)));
+        self.handlers.push((name, function_with(self.state.clone(), run)));
         self
     }
 

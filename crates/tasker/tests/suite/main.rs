@@ -10,6 +10,7 @@ mod engine_attempts;
 mod engine_connections;
 mod engine_door;
 mod engine_drive;
+mod engine_functions;
 mod engine_leases;
 mod engine_limits;
 mod engine_results;
