@@ -21,6 +21,9 @@ pub struct Args {
     /// Run `command` steps too: whoever can register a workflow can then run any program here
     #[arg(long)]
     allow_command: bool,
+    /// Let `http` steps ask hosts that are not on the public internet: this machine, its network, a cloud's metadata
+    #[arg(long)]
+    allow_private_hosts: bool,
     /// The folder in which programs run and below which files are written [default: the working folder]
     #[arg(long, value_name = "FOLDER")]
     base_dir: Option<PathBuf>,
@@ -34,7 +37,8 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
         opened = session.database.open_or_make() => opened?,
         () = session.stop.cancelled() => return Ok(Ending::Interrupted),
     };
-    let handlers = handlers::built_in(&Options { allow_command: args.allow_command, base_dir });
+    let Args { allow_command, allow_private_hosts, .. } = args;
+    let handlers = handlers::built_in(&Options { allow_command, allow_private_hosts, base_dir });
     let names = handlers.keys().cloned().collect::<Vec<_>>().join(", ");
     for (name, handler) in handlers {
         tasker.handle(name, handler);

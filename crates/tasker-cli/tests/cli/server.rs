@@ -116,7 +116,7 @@ fn a_worker_runs_programs_when_it_may_and_drains_at_sigterm() {
     let complete = ["task", "list", "--state", "complete", "--json"];
     wait_for("the quick task", || place.tasker(&complete).json().as_array().unwrap().len() == 2);
     cautious.signal("TERM");
-    assert!(cautious.end().with(0).stderr.contains("serving render, sleep, transform"));
+    assert!(cautious.end().with(0).stderr.contains("serving http, render, sleep, transform"));
     assert_eq!(place.lines("begun").len(), 1);
 
     let worker = place.start(&["worker", "--allow-command", "--concurrency", "2"]);

@@ -2,7 +2,7 @@
 //! misspelt or missing argument is refused before anything runs.
 
 /// The handlers that come with Tasker.
-pub const BUILT_IN: [&str; 4] = ["command", "render", "sleep", "transform"];
+pub const BUILT_IN: [&str; 5] = ["command", "http", "render", "sleep", "transform"];
 
 /// One member of a built-in handler's `with`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Kind {
     TextByName,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// A list of HTTP statuses such as `200`, or of classes such as `2xx`.
+    Statuses,
     /// A duration such as `30s`.
     Duration,
     /// An instant such as `2026-01-31T12:00:00Z`.
@@ -55,6 +57,14 @@ const COMMAND: &[Argument] = &[
     optional("output", Kind::Word(&["json", "lines", "text"])),
     optional("select", Kind::Expression),
 ];
+const HTTP: &[Argument] = &[
+    required("url", Kind::Text),
+    optional("method", Kind::Word(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])),
+    optional("headers", Kind::TextByName),
+    optional("query", Kind::TextByName),
+    optional("body", Kind::Any),
+    optional("expect", Kind::Statuses),
+];
 /// In a file also `template_file`, which is read when the file is.
 const RENDER: &[Argument] = &[required("template", Kind::Template), required("path", Kind::Text)];
 /// Exactly one of the two.
@@ -65,6 +75,7 @@ const TRANSFORM: &[Argument] = &[required("value", Kind::Any)];
 pub fn arguments(handler: &str) -> Option<&'static [Argument]> {
     match handler {
         "command" => Some(COMMAND),
+        "http" => Some(HTTP),
         "render" => Some(RENDER),
         "sleep" => Some(SLEEP),
         "transform" => Some(TRANSFORM),

@@ -3,6 +3,7 @@
 mod arguments;
 mod command;
 mod function;
+mod http;
 mod render;
 mod sleep;
 #[cfg(test)]
@@ -245,6 +246,9 @@ pub struct Options {
     /// Whether there is the handler `command`, which runs any program. Without it `render` writes below
     /// [`Options::base_dir`] only: who can write any file can run any program.
     pub allow_command: bool,
+    /// Whether `http` may ask hosts that are not on the public internet (loopback, private and link-local addresses), and uses the
+    /// proxy that the environment names.
+    pub allow_private_hosts: bool,
     /// The folder to which relative paths (`cwd`, `path`) are relative, and in which programs run.
     pub base_dir: PathBuf,
 }
@@ -258,10 +262,16 @@ pub fn built_in(options: &Options) -> BTreeMap<String, Arc<dyn Handler>> {
         let command = command::Command { base_dir: base_dir.clone(), limits: command::Limits::default() };
         handlers.insert("command".into(), Arc::new(command));
     }
+    handlers.insert("http".into(), Arc::new(http::Http::new(options.allow_private_hosts)));
     handlers.insert("render".into(), Arc::new(render::Render { base_dir, anywhere: options.allow_command }));
     handlers.insert("sleep".into(), Arc::new(sleep::Sleep));
     handlers.insert("transform".into(), Arc::new(transform::Transform));
     handlers
+}
+
+/// Whether a word is an HTTP status such as `200`, or a class of them such as `2xx`.
+pub(crate) fn is_status(word: &str) -> bool {
+    http::Statuses::read(word).is_some()
 }
 
 /// Reads a built-in handler's rendered `with`.
@@ -296,7 +306,9 @@ mod tests {
 
     #[test]
     fn there_is_a_handler_for_every_built_in_name() {
-        let names = |allow_command| built_in(&Options { allow_command, base_dir: ".".into() }).into_keys();
+        let names = |allow_command| {
+            built_in(&Options { allow_command, allow_private_hosts: false, base_dir: ".".into() }).into_keys()
+        };
         assert!(names(true).eq(BUILT_IN));
         assert!(names(false).eq(BUILT_IN.into_iter().filter(|name| *name != "command")));
     }

@@ -231,9 +231,7 @@ fn check_handler(step: &DraftStep, handler: &str, functions: &[&str], place: Pla
         return;
     }
     let name = &step.name;
-    let message = if handler == "http" {
-        format!("step `{name}`: the handler `http` does not exist yet; use `command` with `curl`, or a function")
-    } else if step.handler.is_none() {
+    let message = if step.handler.is_none() {
         return; // the names that it is made of are wrong themselves
     } else {
         let known = handlers::BUILT_IN.iter().chain(functions).copied();

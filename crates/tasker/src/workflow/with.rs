@@ -110,6 +110,18 @@ fn fault(kind: Kind, value: &Value) -> Option<String> {
             let suggestion = text.map(|text| suggest::did_you_mean(text, words.iter().copied())).unwrap_or_default();
             format!("is one of {}{suggestion}", suggest::list(words))
         }
+        Kind::Statuses
+            if value.as_array().is_some_and(|items| {
+                items.iter().all(|item| match item {
+                    Value::Number(_) => handlers::is_status(&item.to_string()),
+                    Value::String(word) => is_template(word) || handlers::is_status(word),
+                    _ => false,
+                })
+            }) =>
+        {
+            return None;
+        }
+        Kind::Statuses => "is a list of statuses such as 200, or of classes such as `2xx`".into(),
         Kind::Duration => {
             let text = text.map_or_else(|| value.to_string(), str::to_string);
             format!("is a duration: {}", duration::parse(&text).err()?)

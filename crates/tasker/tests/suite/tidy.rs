@@ -66,7 +66,10 @@ fn no_file_holds_two_ideas() {
 fn only_the_store_and_the_models_of_its_views_speak_sql() {
     const SPEAKERS: [&str; 3] =
         ["crates/tasker/src/store/", "crates/tasker/src/context.rs", "crates/tasker/src/readiness.rs"];
-    let speaks = |text: &str| ["sqlx::query", "sqlx::raw_sql", "QueryBuilder"].iter().any(|word| text.contains(word));
+    // examples in the documentation are an application's
+    let code = |text: &str| text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<String>();
+    let speaks =
+        |text: &str| ["sqlx::query", "sqlx::raw_sql", "QueryBuilder"].iter().any(|word| code(text).contains(word));
     let strangers = sources(".rs").into_iter().filter(|file| {
         !is_test(&file.path)
             && !file.path.contains("/examples/")

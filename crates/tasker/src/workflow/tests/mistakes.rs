@@ -134,11 +134,11 @@ steps:
                 "w.yaml:23:24: step `ship`: a concurrency `key` is a path of members in the input, such as `customer.id`; `` is no member's name",
                 "w.yaml:23:40: step `ship`: unknown key `limt`; did you mean `limit`?",
                 "w.yaml:24:15: step `ship`: `priority` must be one of `high`, `normal` and `low`, not the text `hihg`; did you mean `high`?",
+                "w.yaml:25:5: step `ship`: `http` needs the argument `url`",
                 "w.yaml:25:11: there are two steps with the name `ship`",
-                "w.yaml:26:14: step `ship`: the handler `http` does not exist yet; use `command` with `curl`, or a function",
                 "w.yaml:27:5: step number 5: `name` is missing",
                 "w.yaml:28:5: step number 6: a step is an object with `name`, `handler`, `with`, `depends_on`, `retry`, `timeout`, `concurrency` and `priority`, not the text `nothing`",
-                "w.yaml:29:5: step `last`: `handler` is missing: `command`, `render`, `sleep` and `transform`, or a function's name, such as `shop.fulfil.ship`",
+                "w.yaml:29:5: step `last`: `handler` is missing: `command`, `http`, `render`, `sleep` and `transform`, or a function's name, such as `shop.fulfil.ship`",
             ],
         ),
     ]);

@@ -138,6 +138,10 @@ fn of_kind(kind: Kind) -> Value {
             json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean", "null"] } }),
         ),
         Kind::Word(words) => or_template(json!({ "enum": words })),
+        Kind::Statuses => or_template(json!({
+            "type": "array",
+            "items": { "anyOf": [{ "type": "integer", "minimum": 100, "maximum": 599 }, { "type": "string" }] },
+        })),
         Kind::Duration => or_template(json!({ "$ref": "#/$defs/duration" })),
         Kind::Instant => or_template(json!({ "type": "string", "format": "date-time" })),
         Kind::Template => json!({ "type": "string" }),
