@@ -7,4 +7,5 @@ mod endings;
 mod interruptions;
 mod looking;
 mod real_graphs;
+mod secrets;
 mod server;

@@ -67,6 +67,11 @@ impl Place {
         Ended::of(self.command(BINARY, args).output().unwrap())
     }
 
+    /// Runs `tasker` to its end, with more in its environment.
+    pub fn with_env(&self, args: &[&str], variables: &[(&str, &str)]) -> Ended {
+        Ended::of(self.command(BINARY, args).envs(variables.iter().copied()).output().unwrap())
+    }
+
     /// Runs a command line that `tasker` has printed for pasting.
     pub fn paste(&self, line: &str) -> Ended {
         Ended::of(self.command("sh", &["-c", line]).output().unwrap())

@@ -13,7 +13,7 @@ use crate::{
     handlers::{self, Attempt, Outcome, StepError},
     json,
     store::{Claimed, LoadedWorkflow, Store, Verdict},
-    template::{self, Scope},
+    template::{self, Scope, Secrets, Used},
 };
 
 /// How long a handler that was told to stop may take to do so before its future is dropped.
@@ -50,14 +50,15 @@ async fn attempt(
         Err(error) => return Some(failure(error)),
     };
     let node = &workflow.nodes[claimed.step_number as usize];
+    let used = Used::default();
     let prepared = tokio::select! {
         biased;
         () = cancellation.cancelled() => return None,
-        prepared = prepare(&store, &workflow, claimed, cancellation.child_token()) => prepared,
+        prepared = prepare(&store, &workflow, claimed, definitions.secrets.clone(), used.clone(), cancellation.child_token()) => prepared,
     };
     let attempt = match prepared {
         Ok(attempt) => attempt,
-        Err(Prepare::Step(error)) => return Some(failure(error)),
+        Err(Prepare::Step(error)) => return Some(redacted(failure(error), &used)),
         // the database went away: the next attempt fetches it, if this one can be recorded at all
         Err(Prepare::Database(error)) => {
             return Some(failure(
@@ -75,12 +76,15 @@ async fn attempt(
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let verdict = tokio::select! {
         biased;
         ended = &mut running => answer(ended, &cancellation),
         () = cancellation.cancelled() => {
             let ended = tokio::time::timeout(STOP_GRACE.min(time_left()), &mut running).await;
-            answer(ended.ok()?, &cancellation)
+            match ended {
+                Ok(ended) => answer(ended, &cancellation),
+                Err(_) => None,
+            }
         }
         () = timeout => {
             stop.cancel();
@@ -88,7 +92,8 @@ async fn attempt(
             let timeout = node.timeout.unwrap_or_default();
             Some(failure(StepError::new(format!("it did not end within its timeout of {}", crate::duration::format(timeout))).kind("timeout")))
         }
-    }
+    };
+    verdict.map(|verdict| redacted(verdict, &used))
 }
 
 enum Prepare {
@@ -100,6 +105,8 @@ async fn prepare(
     store: &Store,
     workflow: &LoadedWorkflow,
     claimed: Claimed,
+    secrets: Secrets,
+    used: Used,
     cancellation: CancellationToken,
 ) -> Result<Attempt, Prepare> {
     let node = &workflow.nodes[claimed.step_number as usize];
@@ -139,7 +146,7 @@ async fn prepare(
     let with = match claimed.input {
         Some(edited) => serde_json::from_str(&edited).map_err(|e| stored("the edited input", e))?,
         None => {
-            let scope = Scope::new(input.clone(), results.clone());
+            let scope = Scope::new(input.clone(), results.clone()).and_secrets(secrets, used);
             template::render(&node.with, handlers::raw_keys(&node.handler), &scope)
                 .map_err(|e| Prepare::Step(e.into()))?
         }
@@ -158,6 +165,18 @@ async fn prepare(
         results,
         cancellation,
     })
+}
+
+/// A verdict without the secrets that its attempt was given.
+fn redacted(verdict: Verdict, used: &Used) -> Verdict {
+    match verdict {
+        Verdict::Complete(result) => Verdict::Complete(used.redact_json(result)),
+        Verdict::Skip(result) => Verdict::Skip(used.redact_json(result)),
+        Verdict::Fail { error, kind, retryable, delay } => {
+            Verdict::Fail { error: used.redact(error), kind, retryable, delay }
+        }
+        Verdict::Wait(_) | Verdict::WaitFor(_) => verdict,
+    }
 }
 
 /// What is recorded of a handler's end. What one that was told to stop finishes all the same is not thrown away; its error

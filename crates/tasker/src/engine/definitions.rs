@@ -11,6 +11,7 @@ use super::batch;
 use crate::{
     handlers::{Handler, StepError},
     store::{LoadedWorkflow, Store},
+    template::Secrets,
 };
 
 /// Definitions that are kept at hand.
@@ -20,12 +21,13 @@ const MAX_WORKFLOWS: usize = 100;
 pub(super) struct Definitions {
     store: Store,
     handlers: BTreeMap<String, Arc<dyn Handler>>,
+    pub(super) secrets: Secrets,
     workflows: Mutex<HashMap<i32, Arc<LoadedWorkflow>>>,
 }
 
 impl Definitions {
-    pub(super) fn new(store: Store, handlers: BTreeMap<String, Arc<dyn Handler>>) -> Definitions {
-        Definitions { store, handlers, workflows: Mutex::default() }
+    pub(super) fn new(store: Store, handlers: BTreeMap<String, Arc<dyn Handler>>, secrets: Secrets) -> Definitions {
+        Definitions { store, handlers, secrets, workflows: Mutex::default() }
     }
 
     /// A step's workflow and handler. The definition is fetched once; a database that is away for a moment costs no attempt.

@@ -23,7 +23,10 @@ pub(crate) use drive::drive;
 pub(crate) use waker::Waker;
 pub use worker::{Worker, WorkerOptions};
 
-use crate::store::{Claimed, Verdict};
+use crate::{
+    store::{Claimed, Verdict},
+    template::Secrets,
+};
 
 /// How a worker behaves. The defaults suit most.
 #[derive(Clone, Debug)]
@@ -38,6 +41,8 @@ pub struct Settings {
     pub drain: Duration,
     /// For people, in the list of workers.
     pub description: String,
+    /// Where templates find secrets; default: the environment.
+    pub secrets: Secrets,
 }
 
 impl Default for Settings {
@@ -48,6 +53,7 @@ impl Default for Settings {
             poll_interval: Duration::from_secs(1),
             drain: Duration::from_secs(30),
             description: format!("process {}", std::process::id()),
+            secrets: Secrets::from_environment(),
         }
     }
 }

@@ -116,7 +116,7 @@ impl Runner {
         };
         Ok(Some(Runner {
             line: Line::new(store.clone()),
-            definitions: Arc::new(Definitions::new(store.clone(), handlers)),
+            definitions: Arc::new(Definitions::new(store.clone(), handlers, settings.secrets.clone())),
             store,
             worker_id,
             settings,

@@ -78,6 +78,9 @@ pub fn analyse(source: &str, form: Form, more_variables: &[&str]) -> Analysis {
                 names.iter().filter(|name| !known.contains(&name.as_str()) && !WORDS.contains(&name.as_str()));
             analysis.faults.extend(unknown.map(|name| Fault {
                 message: match suggest::closest(name, known.iter().copied()) {
+                    _ if name == "secrets" => {
+                        "`secrets` are for `http`, `command` and functions: what comes of this template is kept".into()
+                    }
                     Some(found) => format!("unknown variable `{name}`; did you mean `{found}`?"),
                     None => format!("unknown variable `{name}`; there are {}", suggest::list(&known)),
                 },

@@ -1,5 +1,5 @@
-//! Templates in workflow files: the strings of a step's `with` are templates over `input` and
-//! `steps.<name>.result`, in the language of Jinja.
+//! Templates in workflow files: the strings of a step's `with` are templates over `input`,
+//! `steps.<name>.result` and, where nothing of them is stored, `secrets.<NAME>`, in the language of Jinja.
 //!
 //! A string that is exactly one expression, `{{ steps.count.result.lines + 1 }}`, keeps the value's JSON type; any
 //! other is text. In text, values are written as JSON writes them (`true`, `null`, `{"a":1}`), and strings as they
@@ -12,6 +12,7 @@
 mod analysis;
 mod json_value;
 mod scope;
+mod secrets;
 
 use std::{
     sync::LazyLock,
@@ -25,10 +26,12 @@ use minijinja::{
 use serde_json::Value as Json;
 
 pub(crate) use self::analysis::is_template;
+pub(crate) use self::secrets::{Used, is_secret};
 use self::{analysis::parts, json_value::to_json};
 pub use self::{
     analysis::{Analysis, Fault, Form, Reference, analyse},
     scope::Scope,
+    secrets::Secrets,
 };
 use crate::{json, place::Place};
 

@@ -237,7 +237,10 @@ fn what_is_wrong_with_a_template_is_said_before_it_runs() {
         ("{{ steps.a }}", "a step has nothing but its `result`; write `steps.a.result` @3".into()),
         ("{{ steps.a.output }}", "a step has nothing but its `result`; write `steps.a.result.output`? @3".into()),
         ("{{ inptu.x }}", "unknown variable `inptu`; did you mean `input`? @3".into()),
-        ("a {{ secrets.X }}", "unknown variable `secrets`; there are `input` and `steps` @5".into()),
+        (
+            "a {{ secrets.X }}",
+            "`secrets` are for `http`, `command` and functions: what comes of this template is kept @5".into(),
+        ),
         ("{{ input.x|nope|upper }}", "unknown filter `nope` @11".into()),
         ("{{ input.x is not nope }}", "unknown test `nope` after `is` @18".into()),
         ("{{ input.x is not defined and input.y is none }}", String::new()),

@@ -137,7 +137,10 @@ fn fault(kind: Kind, value: &Value) -> Option<String> {
 
 /// Reads all templates of a `with`: reports what is wrong with them, and gives the steps that they mention.
 pub(super) fn mentions(name: &str, handler: &str, with: &Value, step: Place, report: &mut Report) -> Vec<Mention> {
-    let mut reading = Reading { name, report, mentions: Vec::new() };
+    // what these answer with, or write, is kept
+    let keeps = ["transform", "render", "sleep"].contains(&handler);
+    let variables: &[&str] = if keeps { &[] } else { &["secrets"] };
+    let mut reading = Reading { name, variables, report, mentions: Vec::new() };
     let place = step.member("with");
     let raw_keys = handlers::raw_keys(handler);
     match with {
@@ -162,6 +165,8 @@ pub(super) fn mentions(name: &str, handler: &str, with: &Value, step: Place, rep
 
 struct Reading<'a> {
     name: &'a str,
+    /// Beside `input` and `steps`.
+    variables: &'a [&'a str],
     report: &'a mut Report,
     mentions: Vec<Mention>,
 }
@@ -169,7 +174,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn value(&mut self, value: &Value, place: Place) {
         match value {
-            Value::String(source) => self.string(source, Form::Text, &[], place),
+            Value::String(source) => self.string(source, Form::Text, self.variables, place),
             Value::Array(items) => {
                 items.iter().enumerate().for_each(|(index, item)| self.value(item, place.element(index)));
             }

@@ -116,6 +116,10 @@ impl With {
             .env("TASKER_STEP_NAME", &*attempt.step_name)
             .env("TASKER_ATTEMPT", attempt.number.to_string())
             .env("TASKER_IDEMPOTENCY_KEY", attempt.idempotency_key());
+        // a step is given the secrets that it names, and no other
+        for (name, _) in std::env::vars_os().filter(|(name, _)| template::is_secret(name)) {
+            command.env_remove(name);
+        }
         for (name, value) in &self.env {
             match value {
                 Some(value) => command.env(name, &value.0),

@@ -210,7 +210,7 @@ steps:
                 "w.yaml:25:23: step `d`: in its template, syntax error: unexpected `*`",
                 "w.yaml:29:18: step `e`: in its template, `steps` must be followed by the name of a step, as in `steps.NAME.result`, so that what a template needs is known beforehand",
                 "w.yaml:33:24: step `f`: in its template, syntax error: unexpected end of input, expected end of variable block",
-                "w.yaml:37:21: step `g`: in its template, unknown variable `output`; there are `input` and `steps`",
+                "w.yaml:37:21: step `g`: in its template, unknown variable `output`; there are `input`, `steps` and `secrets`",
             ],
         ),
     ]);
