@@ -146,6 +146,7 @@ pub mod store;
 mod suggest;
 mod tasker;
 pub mod template;
+pub mod testing;
 pub mod workflow;
 
 pub use engine::{Driven, Event, Observer, Settings, Worker, WorkerOptions};

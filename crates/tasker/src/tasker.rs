@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{PgConnection, postgres::PgConnectOptions};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -41,14 +41,7 @@ impl Tasker {
     /// # Errors
     /// A URL that cannot be read, a server that refuses, one that does not answer within 30 s.
     pub async fn connect(url: &str) -> Result<Tasker, Error> {
-        // the driver takes any scheme for its own
-        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Err(Error::DatabaseUrl("it begins neither with postgres:// nor with postgresql://".into()));
-        }
-        let options: PgConnectOptions = url.parse().map_err(|error| match error {
-            sqlx::Error::Configuration(why) => Error::DatabaseUrl(why.to_string()),
-            error => error.into(),
-        })?;
+        let options = Store::options(url)?;
         Ok(Tasker::over(Store::connect(options, CONNECTIONS, false).await?))
     }
 
@@ -223,6 +216,11 @@ impl Tasker {
         stop: CancellationToken,
     ) -> Result<Driven, Error> {
         engine::drive(self.store.clone(), self.served(), options, self.wake.clone(), task_id, observer, stop).await
+    }
+
+    /// What a loop over this database needs.
+    pub(crate) fn parts(&self) -> (BTreeMap<String, Arc<dyn Handler>>, Waker) {
+        (self.served(), self.wake.clone())
     }
 
     fn served(&self) -> BTreeMap<String, Arc<dyn Handler>> {

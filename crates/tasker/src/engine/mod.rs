@@ -8,6 +8,7 @@ mod batch;
 mod definitions;
 mod door;
 mod drive;
+mod idle;
 mod leases;
 mod runner;
 mod search;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 pub use drive::Driven;
 pub(crate) use drive::drive;
+pub(crate) use idle::run_until;
 pub(crate) use waker::Waker;
 pub use worker::{Worker, WorkerOptions};
 

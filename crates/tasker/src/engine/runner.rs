@@ -142,6 +142,12 @@ impl Runner {
         Heart::start(self.store.clone(), self.worker_id, self.leases.clone(), self.settings.lease, self.wake.told())
     }
 
+    /// The next turn searches and reaps, whenever the last one did.
+    pub(super) fn look_at_everything(&mut self) {
+        self.search.begin_anew();
+        self.last_reap = Instant::now() - REAP_INTERVAL;
+    }
+
     /// How many attempts run.
     pub(super) fn running_count(&self) -> usize {
         self.leases.running_count()

@@ -2,6 +2,7 @@
 //!
 //! A verb is one function call; what it means is in its file under `sql/functions/`.
 
+mod clock;
 mod doctor;
 mod exchange;
 mod line;
@@ -57,6 +58,18 @@ const IDLE_AND_TRUSTED: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(2);
 
 impl Store {
+    /// Reads a server's URL.
+    pub(crate) fn options(url: &str) -> Result<PgConnectOptions, Error> {
+        // the driver takes any scheme for its own
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(Error::DatabaseUrl("it begins neither with postgres:// nor with postgresql://".into()));
+        }
+        url.parse().map_err(|error| match error {
+            sqlx::Error::Configuration(why) => Error::DatabaseUrl(why.to_string()),
+            error => error.into(),
+        })
+    }
+
     /// Opens a pool. `connections`: the greatest number of connections, at least 1.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod engine_workflows;
 mod explain;
 mod grid;
 mod interleavings;
+mod kit;
 mod limit_keys;
 mod plans;
 mod races;

@@ -9,15 +9,8 @@ use tasker::store::Store;
 /// An instant by the database's clock.
 pub type Moment = DateTime<Utc>;
 
-/// Takes the place of the functions by which every view and every verb asks for the time. It begins long after any real
-/// clock, so that whoever asks another clock is found out.
-const HELD_CLOCK: &str = "
-    create schema if not exists tasker_test;
-    create table if not exists tasker_test.clock (at timestamptz not null);
-    truncate tasker_test.clock;
-    insert into tasker_test.clock values ('2100-01-01 00:00:00+00');
-    create or replace function tasker.now() returns timestamptz language sql stable parallel safe return (select at from tasker_test.clock);
-    create or replace function tasker.clock() returns timestamptz language sql volatile return (select at from tasker_test.clock);";
+/// Long after any real clock, so that whoever asks another clock is found out.
+const BEGINNING: &str = "2100-01-01T00:00:00Z";
 
 /// A migrated database. It is made, questioned and dropped by those who give it to a test.
 pub struct TestDatabase {
@@ -119,7 +112,7 @@ impl TestDatabase {
 
     /// Makes the clock stand still from now on, at its beginning.
     pub async fn hold_the_clock(&self) {
-        self.run(HELD_CLOCK).await;
+        self.store.hold_clock(BEGINNING.parse().unwrap()).await.unwrap();
     }
 
     /// The time by the database's clock, be it held or not.
@@ -145,8 +138,7 @@ impl TestDatabase {
 
     /// Moves the clock anywhere, backwards too.
     pub async fn set_clock(&self, at: Moment) {
-        let update = sqlx::query("update tasker_test.clock set at = $1").bind(at);
-        update.execute(self.pool()).await.unwrap();
+        self.store.set_clock(at).await.unwrap();
     }
 }
 
