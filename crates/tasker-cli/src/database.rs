@@ -9,7 +9,7 @@ use crate::{ending::Failure, output::quoted};
 /// The options that choose a database.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DatabaseArgs {
-    /// A PostgreSQL server's URL [default: DATABASE_URL; without it, the embedded database]
+    /// A PostgreSQL server's URL [default: TASKER_DIRECT_URL, else DATABASE_URL; without it, the embedded database]
     #[arg(long, global = true, value_name = "URL", conflicts_with = "folder")]
     database: Option<String>,
     /// The embedded database's folder [default: TASKER_FOLDER, else .tasker]
@@ -39,7 +39,8 @@ impl DatabaseArgs {
         let place = match (self.database, self.folder) {
             (Some(url), _) => Place::Server(url),
             (None, Some(folder)) => Place::Folder(folder),
-            (None, None) => match variable("DATABASE_URL") {
+            // past the pooler that DATABASE_URL may lead to
+            (None, None) => match variable("TASKER_DIRECT_URL").or(variable("DATABASE_URL")) {
                 Some(url) => Place::Server(url),
                 None => Place::Folder(variable("TASKER_FOLDER").unwrap_or_else(|| ".tasker".into()).into()),
             },

@@ -19,6 +19,13 @@ pub enum Error {
         "DATABASE_URL (or --database) is not the URL of a PostgreSQL server, such as postgres://ann@localhost:5432/shop: {0}"
     )]
     DatabaseUrl(String),
+    /// What answers gives a server's session away after each transaction.
+    #[error(
+        "a pooler in transaction mode (such as PgBouncer) stands between this program and the server: it mixes up sessions' prepared \
+         statements, and notifications do not arrive. Give the URL of the server itself, or of a pool in session mode: in TASKER_DIRECT_URL, \
+         while others go on with DATABASE_URL. (SQL alone, such as `select tasker.submit_task(..)`, goes through any pooler.)"
+    )]
+    Pooler,
     /// No server could be reached.
     #[error("the database at {server} cannot be reached: {source}")]
     Unreachable {
@@ -87,6 +94,7 @@ impl Error {
             Error::Refused { code, .. } => code,
             Error::Database(_) => "database",
             Error::DatabaseUrl(_) => "database_url",
+            Error::Pooler => "pooler",
             Error::Unreachable { .. } => "unreachable",
             Error::SchemaTooNew { .. } => "schema_too_new",
             Error::SchemaTooOld { .. } => "schema_too_old",
@@ -126,6 +134,11 @@ impl From<sqlx::Error> for Error {
         {
             let detail = e.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|e| e.detail());
             return Error::Refused { code: detail.unwrap_or("refused").to_string(), message: e.message().to_string() };
+        }
+        if let sqlx::Error::Database(e) = &error
+            && (e.code().as_deref() == Some("42P05") || e.message().starts_with("unsupported startup parameter"))
+        {
+            return Error::Pooler;
         }
         Error::Database(error)
     }

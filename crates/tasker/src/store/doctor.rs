@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection, Row};
+use sqlx::FromRow;
 
 use super::{
     SCHEMA_VERSION, Store,
@@ -73,9 +73,6 @@ const CHECKS: &[Check] = checks! {
 /// Of one check's rows, at most so many are told.
 const AT_MOST: usize = 20;
 
-/// How often two sessions are compared.
-const COMPARISONS: usize = 3;
-
 /// How long a notification to oneself may take.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
@@ -93,13 +90,6 @@ impl Store {
     /// A database that cannot be reached. A check that fails is a finding.
     pub async fn examine(&self, everything: bool) -> Result<Examination, Error> {
         let mut examination = Examination::default();
-        if !self.is_single() {
-            examination.look("pooler", self.pooler_findings().await);
-            if examination.is_wrong() {
-                // sessions that are mixed up may answer anything
-                return Ok(examination);
-            }
-        }
         let found = self.schema_version().await?;
         examination.schema_version = found;
         examination.look("schema", self.schema_findings(found).await);
@@ -154,25 +144,6 @@ impl Store {
         }
     }
 
-    /// Whether two sessions that are open at once are one for the server: a pooler gives its own away after each transaction.
-    /// Asked without prepared statements, which such a pooler mixes up.
-    async fn pooler_findings(&self) -> Result<Vec<Found>, Error> {
-        let (mut one, mut other) = (self.pool.acquire().await?, self.pool.acquire().await?);
-        for _ in 0..COMPARISONS {
-            if backend(&mut one).await? == backend(&mut other).await? {
-                return Ok(vec![Found {
-                    wrong: true,
-                    problem:
-                        "a pooler in transaction mode stands between: it mixes up sessions' prepared statements, and \
-                              notifications do not arrive; nothing else was looked at"
-                            .into(),
-                    remedy: "give a URL that leads to the server itself, or to a pool in session mode".into(),
-                }]);
-            }
-        }
-        Ok(Vec::new())
-    }
-
     /// Whether a session that listens hears what another says.
     async fn notification_findings(&self) -> Result<Vec<Found>, Error> {
         let Some(mut listener) = self.listener().await? else { return Ok(Vec::new()) };
@@ -198,11 +169,6 @@ impl Store {
             }],
         })
     }
-}
-
-/// The server's process behind a session.
-async fn backend(connection: &mut PgConnection) -> Result<i32, Error> {
-    Ok(sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?.try_get_unchecked(0)?)
 }
 
 impl Examination {

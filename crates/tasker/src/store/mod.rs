@@ -15,7 +15,7 @@ mod workflows;
 use std::time::Duration;
 
 use sqlx::{
-    ConnectOptions, Connection, PgPool,
+    ConnectOptions, Connection, PgConnection, PgPool, Row,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use uuid::Uuid;
@@ -82,7 +82,7 @@ impl Store {
                 Ok(Err(sqlx::Error::Io(source))) => {
                     return Err(Error::Unreachable { server: server(&options), source });
                 }
-                Ok(first) => first?,
+                Ok(first) => first.map_err(Error::from)?,
                 Err(_) => {
                     let silent = std::io::Error::new(
                         std::io::ErrorKind::TimedOut,
@@ -91,7 +91,7 @@ impl Store {
                     return Err(Error::Unreachable { server: server(&options), source: silent });
                 }
             };
-            first.close().await?;
+            refuse_pooler(first, options.connect().await?).await?;
         }
         let pool = PgPoolOptions::new()
             .max_connections(connections)
@@ -145,6 +145,25 @@ impl Store {
         listener.listen("tasker_wake").await?;
         Ok(Some(listener))
     }
+}
+
+/// How often two sessions are compared.
+const COMPARISONS: usize = 3;
+
+/// Refuses where two sessions that are open at once are one for the server: a pooler gives its own away after each transaction. Asked
+/// without prepared statements, which such a pooler mixes up.
+async fn refuse_pooler(mut one: PgConnection, mut other: PgConnection) -> Result<(), Error> {
+    async fn backend(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+        sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?.try_get_unchecked(0)
+    }
+    for _ in 0..COMPARISONS {
+        if backend(&mut one).await? == backend(&mut other).await? {
+            return Err(Error::Pooler);
+        }
+    }
+    one.close().await?;
+    other.close().await?;
+    Ok(())
 }
 
 /// Calls a verb; again, a few times, where the database gave it up for the sake of another transaction (a serialisation

@@ -22,6 +22,7 @@ mod interleavings;
 mod kit;
 mod limit_keys;
 mod plans;
+mod pooler;
 mod races;
 mod readiness;
 mod schema;

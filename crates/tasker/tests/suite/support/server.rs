@@ -72,6 +72,10 @@ async fn create(made: Made<'_>) -> (String, TestDatabase) {
     let name = format!("tasker_test_{}_{}", seconds(), &uuid::Uuid::new_v4().simple().to_string()[..12]);
     let how = match made {
         Made::Template { .. } => format!("template {}", template(&mut admin).await),
+        // a database has a collation provider of its own from PostgreSQL 15 on
+        Made::Empty(how) if is_older_than_15(&mut admin).await && how.contains("provider") => {
+            "template template0".into()
+        }
         Made::Empty(how) => format!("template template0 {how}"),
     };
     execute(&mut admin, format!("create database {name} {how}")).await;
@@ -89,6 +93,10 @@ async fn create(made: Made<'_>) -> (String, TestDatabase) {
         db.hold_the_clock().await;
     }
     (name, db)
+}
+
+async fn is_older_than_15(admin: &mut PgConnection) -> bool {
+    sqlx::query_scalar("select current_setting('server_version_num')::int < 150000").fetch_one(admin).await.unwrap()
 }
 
 /// The template's name. It is made by whoever comes first, for as long as the schema's text is the same.
