@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tasker.register(&fulfil).await?;
     let mut connection = tasker.store().pool().acquire().await?;
     sqlx::raw_sql(
-        "create table if not exists orders (id bigint generated always as identity primary key, item text not null)",
+        "create schema if not exists shop; create table if not exists shop.orders (id bigint generated always as identity primary key, item text not null)",
     )
     .execute(&mut *connection)
     .await?;
@@ -64,7 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     transaction.rollback().await?;
     println!(
         "  left behind: {} orders, {} tasks",
-        count(&mut connection, "orders").await?,
+        count(&mut connection, "shop.orders").await?,
         count(&mut connection, "tasker.tasks").await?
     );
 
@@ -92,7 +92,7 @@ async fn place(
     transaction: &mut PgConnection,
     item: &str,
 ) -> Result<(i64, uuid::Uuid), Box<dyn Error>> {
-    let id = sqlx::query_scalar("insert into orders (item) values ($1) returning id")
+    let id = sqlx::query_scalar("insert into shop.orders (item) values ($1) returning id")
         .bind(item)
         .fetch_one(&mut *transaction)
         .await?;

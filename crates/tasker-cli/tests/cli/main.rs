@@ -4,6 +4,7 @@ mod support;
 
 mod checking;
 mod endings;
+mod examples;
 mod interruptions;
 mod looking;
 mod real_graphs;

@@ -1,6 +1,6 @@
 //! The binary on a PostgreSQL server: `migrate`, `run`, `worker`, and what `doctor` finds. `scripts/test` names the server.
 
-use std::{env, time::SystemTime};
+use std::{env, process::Command, time::SystemTime};
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, postgres::PgConnectOptions};
@@ -10,15 +10,15 @@ use tokio::runtime::Runtime;
 use crate::support::{Place, Running, wait_for};
 
 /// An empty database, dropped at the end, and a place whose commands use it.
-struct Server {
+pub struct Server {
     runtime: Runtime,
     options: PgConnectOptions,
     name: String,
-    place: Place,
+    pub place: Place,
 }
 
 impl Server {
-    fn new() -> Server {
+    pub fn new() -> Server {
         let url = env::var("TASKER_TEST_DATABASE_URL")
             .expect("TASKER_TEST_DATABASE_URL names no PostgreSQL server: run scripts/test, which starts one");
         let options: PgConnectOptions = url.parse().unwrap();
@@ -29,6 +29,17 @@ impl Server {
         let server = Server { runtime: Runtime::new().unwrap(), options, name, place };
         server.on(&server.options, format!("create database {}", server.name));
         server
+    }
+
+    /// `psql` in the database.
+    pub fn psql(&self) -> Command {
+        let mut psql = Command::new("psql");
+        let host = self.options.get_socket().map(|folder| folder.display().to_string());
+        psql.env("PGHOST", host.unwrap_or_else(|| self.options.get_host().into()))
+            .env("PGPORT", self.options.get_port().to_string())
+            .env("PGUSER", self.options.get_username())
+            .env("PGDATABASE", &self.name);
+        psql
     }
 
     /// Runs a statement in the database.

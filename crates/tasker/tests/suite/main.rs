@@ -16,6 +16,7 @@ mod engine_limits;
 mod engine_results;
 mod engine_submissions;
 mod engine_workflows;
+mod examples;
 mod explain;
 mod grid;
 mod interleavings;
