@@ -177,3 +177,16 @@ pub fn step_number_of(workflow_step_id: Uuid) -> i32 {
 pub fn task_of(workflow_step_id: Uuid) -> Uuid {
     Uuid::from_u128(workflow_step_id.as_u128() & !0xff_ffff)
 }
+
+/// The guide's chapters, whose examples are compiled with the documentation's.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../docs/src/defining.md")]
+    struct Defining;
+    #[doc = include_str!("../../../docs/src/limits.md")]
+    struct Limits;
+    #[doc = include_str!("../../../docs/src/retries.md")]
+    struct Retries;
+    #[doc = include_str!("../../../docs/src/testing.md")]
+    struct Testing;
+}

@@ -5,6 +5,7 @@ mod support;
 mod checking;
 mod endings;
 mod examples;
+mod guide;
 mod interruptions;
 mod looking;
 mod real_graphs;

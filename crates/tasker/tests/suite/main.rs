@@ -19,6 +19,7 @@ mod engine_workflows;
 mod examples;
 mod explain;
 mod grid;
+mod guide;
 mod interleavings;
 mod kit;
 mod limit_keys;
