@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::{Chance, Play, Search, TestDatabase, reap, watch::Watch, with_database, with_real_clock};
+use sqlx::Connection;
+
+use crate::support::{
+    Chance, Outcome, Play, Search, TestDatabase, Worker, reap, soon, watch::Watch, with_database, with_real_clock,
+};
 
 /// How many steps a worker of all handlers could be given now: all that are due without a limit, and of each key as many as
 /// its room is.
@@ -113,4 +117,114 @@ fn under_an_old_snapshot_what_is_dead_before_a_known_key_is_not_read_again() {
             "{pages} pages, {read_once} before, {all} from the beginning"
         );
     });
+}
+
+#[test]
+fn a_million_steps_that_wait_for_one_key_cost_another_nothing() {
+    with_real_clock(async |db| {
+        let play = Play::of(db, "a[concurrency=1 key=k]").await;
+        let submit = format!(
+            "select tasker.submit_task('test', '{}', jsonb_build_object('k', n)) from generate_series",
+            play.definition.name
+        );
+        // the key that will be blocked stands before the other
+        db.run(&format!("{submit}(1, 1) n")).await;
+        assert_eq!(play.worker.claim(db, 1).await.len(), 1);
+        let watch = Watch::new(db, &[]).await;
+        let look = async || {
+            db.run(&format!("{submit}(2, 2) n")).await;
+            let claimed = play.worker.look(watch.store.pool(), &mut play.worker.search(), 5).await;
+            let pages = watch.cost().buffers;
+            // its slot becomes free
+            db.run("select count(tasker.cancel_task(task_id)) from tasker.leases where limit_key like '%:2'").await;
+            (claimed, pages)
+        };
+        look().await;
+        let few = look().await;
+        let handler = play.worker.handler(&play.definition.steps[0].handler);
+        // in short transactions: a long one keeps what is dead for all tests of the server
+        for _ in 0..50 {
+            db.run(&format!(
+                "insert into tasker.ready_steps (handler_id, lane, limit_key, queue_at, task_id, step_number, attempt, named_task_id)
+                 select {handler}, 1, l.limit_key, now() - n * interval '1 ms', gen_random_uuid(), 0, 1, l.named_task_id
+                 from tasker.leases l, generate_series(1, 20000) n"
+            ))
+            .await;
+        }
+        let (claimed, many) = look().await;
+        db.run("truncate tasker.ready_steps; select count(tasker.cancel_task(task_id)) from tasker.tasks where state in ('pending', 'in_progress')").await;
+        assert_eq!((few.0, claimed), (1, 1));
+        // the index is two or three pages higher, for each probe
+        assert!(many <= 100, "{many} pages beside a million, {} beside none", few.1);
+    });
+}
+
+#[test]
+fn two_hundred_claimers_never_exceed_a_limit_and_leave_nothing() {
+    const LIMIT: i64 = 3;
+    with_real_clock(async |db| {
+        let play = Play::of(db, "a[concurrency=3 key=k base=1ms attempts=50] > b").await;
+        db.run(&format!(
+            "select count(tasker.submit_task('test', '{}', jsonb_build_object('k', n % 7))) from generate_series(1, 400) n",
+            play.definition.name
+        ))
+        .await;
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let claimer = async |number: u64| {
+            let chance = &mut Chance(number);
+            let names = play.definition.steps.iter().map(|step| step.handler.clone());
+            let worker = Worker::new(db, names).await;
+            let mut session = db.session().await;
+            let mut ended = Vec::new();
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                let capacity = 1 + chance.of(4) as i32;
+                let reply = match worker.exchange(&mut session, &ended, &worker.serves(), capacity, None).await {
+                    Ok(reply) => reply,
+                    // somebody else had a lock for long: as the engine does, it comes again
+                    Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("55P03") => {
+                        continue;
+                    }
+                    Err(error) => panic!("{error}"),
+                };
+                // one in ten dies with what it has claimed
+                ended = match chance.of(10) {
+                    0 => Vec::new(),
+                    _ => reply.claimed.into_iter().map(|claim| (claim, Outcome::Complete("1".into()))).collect(),
+                };
+                if ended.is_empty() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            session.close().await.unwrap();
+        };
+        let watcher = async {
+            let mut most = 0;
+            loop {
+                let held: i64 = db
+                    .value("select coalesce(max(n), 0) from (select count(*) as n from tasker.leases where limit_key <> '' group by limit_key) l")
+                    .await;
+                most = most.max(held);
+                db.run("update tasker.leases set lease_expires_at = '2000-01-01' where lease_expires_at < now() + interval '29 s'").await;
+                reap(db).await;
+                if db.value("select not exists (select from tasker.tasks where state <> 'complete')").await {
+                    break;
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+            most
+        };
+        let claimers = futures(200, claimer);
+        let (most, ()) = soon("the claimers", async { tokio::join!(watcher, claimers) }).await;
+        assert_eq!(most, LIMIT, "never above, and reached");
+    });
+}
+
+/// So many at once.
+async fn futures(count: u64, run: impl AsyncFn(u64)) {
+    let mut all: Vec<_> = (0..count).map(|number| Box::pin(run(number))).collect();
+    std::future::poll_fn(|cx| {
+        all.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+        if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await
 }
