@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
+    handlers::Context,
     place::Segment,
-    workflow::{Definition, Draft, DraftStep, Problem, Spot},
+    workflow::{Definition, Draft, DraftStep, Priority, Problem, Spot, Step, Workflow},
 };
 
 fn load(text: &str) -> Definition {
@@ -332,4 +333,41 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_workflow_written_in_rust_and_in_yaml_is_the_same() {
+    let step = |name: &'static str| Step::<u32>::named(name);
+    let run = async |_: Context<Value>| Ok(1);
+    let rust = Workflow::<Value>::new("shop", "fulfil_order", "1.2.0")
+        .step(step("reserve"), run)
+        .max_attempts(5)
+        .backoff(Duration::from_secs(2), Duration::from_secs(60))
+        .step(step("charge"), run)
+        .timeout(Duration::from_secs(90))
+        .priority(Priority::High)
+        .step(step("ship"), run)
+        .after(step("reserve"))
+        .after(step("charge"))
+        .concurrency(2, &["customer", "id"])
+        .definition()
+        .unwrap();
+    let yaml = load(
+        r#"
+name: fulfil_order
+namespace: shop
+version: 1.2.0
+steps:
+  - name: reserve
+    handler: shop.fulfil_order.reserve
+    retry: { max_attempts: 5, base_delay: 2s, max_delay: 1m }
+  - { name: charge, handler: shop.fulfil_order.charge, timeout: 1m30s, priority: high }
+  - name: ship
+    handler: shop.fulfil_order.ship
+    depends_on: [charge, reserve]
+    concurrency: { limit: 2, key: customer.id }
+"#,
+    );
+    assert_eq!(rust, yaml);
+    assert_eq!(rust.content_hash(), yaml.content_hash(), "the same version, registered once");
 }
