@@ -205,6 +205,7 @@ async fn examine(watch: &Watch, db: &TestDatabase, mode: &str, wrong: &mut Vec<S
     play.live("submit p:complete s:failed").await;
     for (what, sql) in READS {
         run(watch, sql, play.task(), 1).await;
+        what_is_dead_is_dead_to_all(db).await;
         judge(what, run(watch, sql, play.task(), 1).await);
     }
     play.live("task:cancel").await;
@@ -218,6 +219,7 @@ async fn examine(watch: &Watch, db: &TestDatabase, mode: &str, wrong: &mut Vec<S
             if what.ends_with("expired") && what.contains("lease") {
                 db.run("update tasker.leases set lease_expires_at = now() - interval '1 s'").await;
             }
+            what_is_dead_is_dead_to_all(db).await;
             last = Some(run(watch, &sql, play.task(), 1).await);
             // whatever was submitted or claimed besides goes out of the way
             db.run("select count(tasker.cancel_task(k.task_id)) from tasker.tasks k where k.state in ('pending', 'in_progress', 'failed') and k.run_at <= now()").await;
@@ -310,6 +312,12 @@ fn pages_follow_the_size_of_a_task() {
     });
 }
 
+/// Waits until no transaction of the server, in any database, is older than now: as long as one is, what has died since is read again.
+async fn what_is_dead_is_dead_to_all(db: &TestDatabase) {
+    let now: String = db.value("select pg_current_xact_id()::text").await;
+    db.until(&format!("select pg_snapshot_xmin(pg_current_snapshot()) > '{now}'::xid8")).await;
+}
+
 /// What asks for all of the hot set may read all of it.
 fn only_of_the_hot_set(cost: &Cost) -> bool {
     cost.sins.iter().all(|sin| sin.contains("of ready_steps") || sin.contains("of leases"))
@@ -327,6 +335,7 @@ fn lists_over_all_tasks_start_from_the_hot_set() {
         let mut play = Play::of(db, "p > s > c; z").await;
         play.live("submit submit submit 3.z:complete submit 4.p:fatal 4.z:complete submit 5.task:pause").await;
         db.run("select count(tasker.cancel_task(k.task_id)) from tasker.tasks k where k.run_at > now() and k.state = 'pending'").await;
+        what_is_dead_is_dead_to_all(db).await;
         for analyzed in [false, true] {
             if analyzed {
                 db.run("analyze").await;
@@ -376,6 +385,7 @@ fn looking_for_divergences_of_live_tasks_does_not_recount_history() {
         let diamond = Play::of(db, "a > b, c > d").await;
         fill(db, &diamond, 10_000).await;
         db.run("select count(tasker.cancel_task(k.task_id)) from tasker.tasks k where k.run_at > now() and k.state = 'pending'").await;
+        what_is_dead_is_dead_to_all(db).await;
         let check = include_str!("../../sql/doctor/divergences.sql");
         let watch = Watch::new(db, &[]).await;
         let found = sqlx::query(check).bind(false).fetch_all(watch.store.pool()).await.unwrap();
