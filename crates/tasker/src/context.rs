@@ -58,12 +58,18 @@ const COLUMNS: &str = "select c.task_id, c.named_task_id, c.status, c.paused, c.
 
 impl TaskExecutionContext {
     /// One task's context; `None`: there is no such task.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn find(store: &Store, task_id: Uuid) -> Result<Option<TaskExecutionContext>, Error> {
         let sql = format!("{COLUMNS} tasker.task_execution_contexts c where c.task_id = $1");
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_optional(store.pool()).await?)
     }
 
     /// Tasks with a step that may be claimed now. Starts from the queue.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn with_ready_steps(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
         // offset 0: one task after the other, whatever the planner believes of their number
         Self::list(
@@ -75,6 +81,9 @@ impl TaskExecutionContext {
     }
 
     /// Tasks that go on only when a person acts. Reads those that are live or have failed, and no other.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn blocked(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
         Self::list(
             store,
@@ -88,6 +97,9 @@ impl TaskExecutionContext {
     }
 
     /// Tasks whose steps are all satisfied. Reads all tasks.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn complete(store: &Store) -> Result<Vec<TaskExecutionContext>, Error> {
         Self::list(store, "tasker.task_execution_contexts c where c.execution_status = 'all_complete'").await
     }
@@ -105,6 +117,11 @@ impl TaskExecutionContext {
     /// Whether it goes on only when a person acts.
     pub fn is_blocked(&self) -> bool {
         self.execution_status == "blocked_by_failures"
+    }
+
+    /// Whether nothing more happens by itself: it has ended, is paused, or goes on only when a person acts.
+    pub fn rests(&self) -> bool {
+        matches!(self.recommended_action.as_str(), "none" | "handle_failures" | "resume_task")
     }
 
     /// Whether all its steps are satisfied.

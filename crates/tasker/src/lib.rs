@@ -55,6 +55,7 @@
 //! ```no_run
 //! # use tasker::{Error, Submission, Tasker, WorkerOptions, workflow::Workflow};
 //! # use tokio_util::sync::CancellationToken;
+//! # const SHIP: tasker::workflow::Step<String> = tasker::workflow::Step::named("ship");
 //! # async fn run(fulfil_order: Workflow, order: serde_json::Value, stop: CancellationToken) -> Result<(), Error> {
 //! let tasker = Tasker::connect("postgres://localhost/shop").await?;
 //! tasker.migrate().await?;
@@ -62,7 +63,9 @@
 //! let worker = tasker.worker(WorkerOptions::default()); // until `stop` is cancelled; as many as you like, anywhere
 //! tokio::spawn(worker.run(stop));
 //!
-//! tasker.submit("shop", "fulfil_order", &order, Submission::default()).await?;
+//! let task = tasker.submit_workflow(&fulfil_order, &order, Submission::default()).await?.task_id;
+//! tasker.wait(task).await?; // who needs to know; it is done either way
+//! let parcel: Option<String> = tasker.result(task, SHIP).await?;
 //!
 //! let key = Submission { idempotency_key: Some("order 7".into()), ..Submission::default() };
 //! let mut transaction = tasker.store().pool().begin().await?;
@@ -130,6 +133,8 @@
 //! Workflow::<()>::new("shop", "fulfil_order", "1.0.0").step(CHARGE, charge);
 //! ```
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod context;
 pub mod duration;
 #[cfg(feature = "embedded")]
@@ -181,6 +186,8 @@ pub fn task_of(workflow_step_id: Uuid) -> Uuid {
 /// The guide's chapters, whose examples are compiled with the documentation's.
 #[cfg(doctest)]
 mod guide {
+    #[doc = include_str!("../../../docs/src/application.md")]
+    struct Application;
     #[doc = include_str!("../../../docs/src/defining.md")]
     struct Defining;
     #[doc = include_str!("../../../docs/src/limits.md")]

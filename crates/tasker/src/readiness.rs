@@ -194,6 +194,9 @@ impl StepReadinessStatus {
     }
 
     /// One step; `None`: there is no such step.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn find(store: &Store, workflow_step_id: Uuid) -> Result<Option<StepReadinessStatus>, Error> {
         let scope = StepScope { conditions: Vec::new(), task_id: None, step_id: Some(workflow_step_id) };
         Ok(scope.all(store).await?.into_iter().next())
@@ -230,6 +233,9 @@ impl StepScope {
     }
 
     /// The rows, by task and step number.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn all(&self, store: &Store) -> Result<Vec<StepReadinessStatus>, Error> {
         let mut sql = String::from(STEP_COLUMNS);
         sql.push_str(&match (self.task_id, self.step_id) {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,11 +13,12 @@ use uuid::Uuid;
 
 use crate::{
     Error,
+    context::TaskExecutionContext,
     engine::{self, Driven, Observer, Waker, Worker, WorkerOptions},
     handlers::Handler,
     json,
     store::{NewTask, Store, Submission, Submitted, definition, find_workflow, input_schema, submit},
-    workflow::{Definition, InputSchema, Workflow},
+    workflow::{Definition, InputSchema, Step, Workflow},
 };
 
 /// A database with Tasker's schema, and the handlers that this process has for it. Cheap to clone.
@@ -86,6 +88,9 @@ impl Tasker {
     }
 
     /// Brings the schema to this program's version.
+    ///
+    /// # Errors
+    /// As [`Store::migrate`].
     pub async fn migrate(&self) -> Result<crate::store::MigrationReport, Error> {
         self.store.migrate().await
     }
@@ -112,14 +117,19 @@ impl Tasker {
     }
 
     /// Writes a valid definition. Gives its `named_task_id`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`version_taken`): the version has another content; [`Error::Database`].
     pub async fn register_definition(&self, definition: &Definition) -> Result<i32, Error> {
         self.store.register(definition).await
     }
 
-    /// Submits a task of a workflow (`namespace`, `name`), its highest release. Workers start it at once.
+    /// Submits a task of a workflow (`namespace`, `name`). Workers start it at once.
     ///
     /// # Errors
-    /// An unknown workflow, an input that its schema refuses, a used idempotency key with another body.
+    /// [`Error::Refused`] with a code: an unknown workflow or version (`unknown_workflow`), a used idempotency key with another body
+    /// (`idempotency_key_reused`), a [`Submission`] out of its ranges; [`Error::Json`]: an input that is no JSON object of at most
+    /// 1 MiB, or that the workflow's schema refuses; and the database's.
     pub async fn submit(
         &self,
         namespace: &str,
@@ -128,10 +138,24 @@ impl Tasker {
         submission: Submission,
     ) -> Result<Submitted, Error> {
         let mut connection = self.store.pool.acquire().await?;
-        let id = find_workflow(&mut connection, namespace, name, None).await?;
-        let task = self.new_task(&mut connection, id, None, input, submission).await?;
+        let task = self.task_of(&mut connection, namespace, name, input, submission).await?;
         drop(connection);
         self.submit_one(task).await
+    }
+
+    /// Submits a task of a workflow that is written in this program: of its version, with an input of its type.
+    ///
+    /// # Errors
+    /// As [`Tasker::submit`].
+    pub async fn submit_workflow<I: Serialize, S>(
+        &self,
+        workflow: &Workflow<I, S>,
+        input: &I,
+        submission: Submission,
+    ) -> Result<Submitted, Error> {
+        let (namespace, name, version) = workflow.name();
+        let submission = Submission { version: submission.version.or(Some(version.into())), ..submission };
+        self.submit(namespace, name, input, submission).await
     }
 
     /// Submits a task of a known version.
@@ -145,7 +169,7 @@ impl Tasker {
         submission: Submission,
     ) -> Result<Submitted, Error> {
         let mut connection = self.store.pool.acquire().await?;
-        let task = self.new_task(&mut connection, named_task_id, Some(named_task_id), input, submission).await?;
+        let task = self.task_of_version(&mut connection, named_task_id, input, submission).await?;
         drop(connection);
         self.submit_one(task).await
     }
@@ -163,6 +187,9 @@ impl Tasker {
     }
 
     /// Submits many tasks of one known version in one call, which takes all of them or none.
+    ///
+    /// # Errors
+    /// As [`Tasker::submit`], of the first task that is refused; then none is taken.
     pub async fn submit_many(
         &self,
         named_task_id: i32,
@@ -171,7 +198,7 @@ impl Tasker {
         let mut connection = self.store.pool.acquire().await?;
         let mut tasks = Vec::with_capacity(inputs.len());
         for (input, submission) in inputs {
-            tasks.push(self.new_task(&mut connection, named_task_id, Some(named_task_id), &input, submission).await?);
+            tasks.push(self.task_of_version(&mut connection, named_task_id, &input, submission).await?);
         }
         let submitted = submit(&mut connection, &tasks.iter().collect::<Vec<_>>()).await?;
         self.wake();
@@ -180,6 +207,9 @@ impl Tasker {
 
     /// Submits a task in the caller's own transaction: it commits with it, or leaves nothing. Workers find it within
     /// their poll interval after the commit, or at once with [`Tasker::wake`].
+    ///
+    /// # Errors
+    /// As [`Tasker::submit`]. After one of the database's the transaction can only be rolled back.
     pub async fn submit_in(
         &self,
         transaction: &mut PgConnection,
@@ -188,8 +218,7 @@ impl Tasker {
         input: &impl Serialize,
         submission: Submission,
     ) -> Result<Submitted, Error> {
-        let id = find_workflow(transaction, namespace, name, None).await?;
-        let task = self.new_task(transaction, id, None, input, submission).await?;
+        let task = self.task_of(transaction, namespace, name, input, submission).await?;
         let submitted = submit(transaction, &[&task]).await?;
         submitted.into_iter().next().ok_or(Error::Database(sqlx::Error::RowNotFound))
     }
@@ -218,6 +247,38 @@ impl Tasker {
         engine::drive(self.store.clone(), self.served(), options, self.wake.clone(), task_id, observer, stop).await
     }
 
+    /// Waits until a task has ended, or goes on only when a person acts (it is paused, or what stays to do waits for a dead step):
+    /// wherever its workers are. Asks the database every 10 ms to 1 s, less often the longer it takes; [`tokio::time::timeout`] ends it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`unknown_task`), [`Error::Database`].
+    pub async fn wait(&self, task_id: Uuid) -> Result<TaskExecutionContext, Error> {
+        let begun = Instant::now();
+        loop {
+            let context = TaskExecutionContext::find(&self.store, task_id).await?.ok_or_else(|| Error::Refused {
+                code: "unknown_task".into(),
+                message: format!("there is no task {task_id}"),
+            })?;
+            if context.rests() {
+                return Ok(context);
+            }
+            tokio::time::sleep((begun.elapsed() / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
+        }
+    }
+
+    /// A step's result; `None`: it has none, yet or for good.
+    ///
+    /// # Errors
+    /// [`Error::Json`]: it is no `T`, being given by hand, or by another version; [`Error::Database`].
+    pub async fn result<T: DeserializeOwned>(&self, task_id: Uuid, step: Step<T>) -> Result<Option<T>, Error> {
+        let what = || format!("the result of `{}`", step.name());
+        let result = self.store.result(task_id, step.name()).await?;
+        let read = |text: String| {
+            serde_json::from_str(&text).map_err(|e| Error::Json { what: what(), message: e.to_string() })
+        };
+        result.map(read).transpose()
+    }
+
     /// What a loop over this database needs.
     pub(crate) fn parts(&self) -> (BTreeMap<String, Arc<dyn Handler>>, Waker) {
         (self.served(), self.wake.clone())
@@ -227,13 +288,39 @@ impl Tasker {
         self.handlers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A task whose input is checked against the workflow's schema, with its defaults. `asked`: the version that the caller
-    /// named.
+    async fn task_of(
+        &self,
+        connection: &mut PgConnection,
+        namespace: &str,
+        name: &str,
+        input: &impl Serialize,
+        submission: Submission,
+    ) -> Result<NewTask, Error> {
+        let id = find_workflow(connection, namespace, name, submission.version.as_deref()).await?;
+        let asked = serde_json::json!(submission.version);
+        self.new_task(connection, id, asked, input, submission).await
+    }
+
+    async fn task_of_version(
+        &self,
+        connection: &mut PgConnection,
+        named_task_id: i32,
+        input: &impl Serialize,
+        submission: Submission,
+    ) -> Result<NewTask, Error> {
+        if submission.version.is_some() {
+            let message = "the workflow's id names its version already: leave the submission's out".into();
+            return Err(Error::Refused { code: "bad_version".into(), message });
+        }
+        self.new_task(connection, named_task_id, named_task_id.into(), input, submission).await
+    }
+
+    /// A task whose input is checked against the workflow's schema, with its defaults. `asked`: the version as the caller named it.
     async fn new_task(
         &self,
         connection: &mut PgConnection,
         named_task_id: i32,
-        asked: Option<i32>,
+        asked: serde_json::Value,
         input: &impl Serialize,
         submission: Submission,
     ) -> Result<NewTask, Error> {
@@ -243,7 +330,7 @@ impl Tasker {
             return Err(refused("it must be a JSON object".into()));
         }
         submission.check()?;
-        let asked = format!("[{}, {}]", asked.map_or("null".into(), |id| id.to_string()), input.get());
+        let asked = format!("[{asked}, {}]", input.get());
         let known = self.inputs.read().unwrap_or_else(PoisonError::into_inner).get(&named_task_id).cloned();
         let schema = match known {
             Some(schema) => schema,

@@ -127,27 +127,42 @@ impl TestDatabase {
     }
 
     /// The time by the database's clock.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn now(&self) -> Result<DateTime<Utc>, Error> {
         self.tasker.store().clock().await
     }
 
     /// Moves the clock on, and runs nothing.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn advance(&self, by: Duration) -> Result<(), Error> {
         self.tasker.store().set_clock(self.now().await? + delta(by)).await
     }
 
     /// Moves the clock anywhere, backwards too, and runs nothing.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn set_clock(&self, at: DateTime<Utc>) -> Result<(), Error> {
         self.tasker.store().set_clock(at).await
     }
 
     /// Runs, by this process's handlers, everything that is due and what follows from it, until nothing is due. Steps of other
     /// handlers stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; a schema that is not this program's.
     pub async fn run_until_idle(&self) -> Result<(), Error> {
         self.run(None).await
     }
 
     /// Lets time pass: whatever becomes due in between (retries, timers, deadlines, expired leases) happens at its instant.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; a schema that is not this program's.
     pub async fn pass(&self, time: Duration) -> Result<(), Error> {
         let until = self.now().await? + delta(time);
         self.run(Some(until)).await
@@ -169,6 +184,9 @@ impl TestDatabase {
     }
 
     /// How each step of a task stands, a line each: name, state, attempts of how many, and why it may not run now.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn steps(&self, task_id: Uuid) -> Result<String, Error> {
         let lines: Vec<String> = self.items(task_id).await?.iter().map(line).collect();
         Ok(lines.join("\n"))
@@ -178,6 +196,9 @@ impl TestDatabase {
     ///
     /// # Panics
     /// Where it differs, with the [picture](TestDatabase::picture).
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     #[track_caller]
     pub fn assert_steps(&self, task_id: Uuid, expected: &str) -> impl Future<Output = Result<(), Error>> {
         let caller = std::panic::Location::caller();
@@ -197,6 +218,9 @@ impl TestDatabase {
     }
 
     /// How a task stands, to look at: each step with its state, its attempts, what it waits for and until when, and its last error.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn picture(&self, task_id: Uuid) -> Result<String, Error> {
         let now = self.now().await?;
         let mut picture = String::new();
@@ -220,6 +244,9 @@ impl TestDatabase {
     }
 
     /// Drops the database.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn close(mut self) -> Result<(), Error> {
         self.tasker.clone().close().await;
         match self.made.take() {

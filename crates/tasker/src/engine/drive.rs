@@ -53,8 +53,10 @@ pub(crate) async fn drive(
                 continue;
             }
         };
+        if context.rests() {
+            return Ok(Driven::Rests(Box::new(context)));
+        }
         let wait = match context.recommended_action.as_str() {
-            "none" | "handle_failures" | "resume_task" => return Ok(Driven::Rests(Box::new(context))),
             // ready since the exchange looked; if the next one gives nothing either, it is somebody else's
             "execute_ready_steps" if !looked_again => Duration::from_millis(1),
             // somebody else's work, a slot, an instant: the exchange says when

@@ -18,18 +18,27 @@ const HELD: &str = "
 
 impl Store {
     /// Holds the database's clock at an instant. For tests: nothing makes it run again.
+    ///
+    /// # Errors
+    /// [`Error::Database`]: its user may not replace the schema's function `clock`, say.
     pub async fn hold_clock(&self, at: DateTime<Utc>) -> Result<(), Error> {
         sqlx::raw_sql(HELD).execute(&self.pool).await?;
         self.set_clock(at).await
     }
 
     /// Moves a clock that is [held](Store::hold_clock), backwards too.
+    ///
+    /// # Errors
+    /// [`Error::Database`], where the clock is not held, too.
     pub async fn set_clock(&self, at: DateTime<Utc>) -> Result<(), Error> {
         sqlx::query("update tasker_test.clock set at = $1").bind(at).execute(&self.pool).await?;
         Ok(())
     }
 
     /// The time by the database's clock.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn clock(&self) -> Result<DateTime<Utc>, Error> {
         Ok(sqlx::query_scalar("select tasker.clock()").fetch_one(&self.pool).await?)
     }

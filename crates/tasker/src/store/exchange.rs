@@ -245,6 +245,9 @@ impl Store {
     }
 
     /// Extends leases. One answer for each claim, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn heartbeat(
         connection: &mut PgConnection,
         worker_id: Uuid,
@@ -273,6 +276,9 @@ impl Store {
 
     /// Gives claims back. One answer for each, in their order. Where somebody has locked the tasks of some, the others are given
     /// back all the same, and theirs is [`Released::LeaseLost`]: their lease will expire.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn release(&self, claims: &[(Uuid, i32, Uuid)]) -> Result<Vec<Released>, Error> {
         match self.release_all(claims).await {
             Err(error) if error.sqlstate().as_deref() == Some("55P03") => {}
@@ -328,6 +334,9 @@ impl Store {
     }
 
     /// Records a worker and what it serves. Gives the handlers' ids, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn register_worker(
         &self,
         worker_id: Uuid,
@@ -344,6 +353,9 @@ impl Store {
     }
 
     /// Ends every lease at once: for the embedded database, whose lock on the folder proves that nobody runs anything.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn end_all_leases(&self) -> Result<(), Error> {
         sqlx::query("update tasker.leases set lease_expires_at = tasker.clock() - interval '1 second'")
             .execute(&self.pool)
@@ -364,12 +376,29 @@ impl Store {
     }
 
     /// Results of the named steps of a task, by step number, JSON text: what was too large to travel with the claim.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn results(&self, task_id: Uuid, steps: &[i32]) -> Result<Vec<(i32, String)>, Error> {
         let results = sqlx::query_as(
             "select step_number, result::text from tasker.step_results
              where task_id = $1 and step_number = any($2) order by step_number",
         );
         Ok(results.bind(task_id).bind(steps).fetch_all(&self.pool).await?)
+    }
+
+    /// The result of the step with this name, JSON text; `None`: there is none.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn result(&self, task_id: Uuid, step: &str) -> Result<Option<String>, Error> {
+        let result = sqlx::query_scalar(
+            "select r.result::text from tasker.tasks k
+             join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id
+             join tasker.step_results r on r.task_id = k.task_id and r.step_number = n.step_number
+             where k.task_id = $1 and n.name = $2",
+        );
+        Ok(result.bind(task_id).bind(step).fetch_optional(&self.pool).await?)
     }
 }
 

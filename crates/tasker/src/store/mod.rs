@@ -127,6 +127,9 @@ impl Store {
     }
 
     /// Tells sleeping workers in other processes to look for work now; to be called after the commit.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn wake(&self) -> Result<(), Error> {
         sqlx::query("select tasker.wake($1)").bind(self.process_id.to_string()).execute(&self.pool).await?;
         Ok(())

@@ -106,6 +106,10 @@ pub struct MigrationReport {
 
 impl Store {
     /// Brings the database to [`SCHEMA_VERSION`]. Safe to run by many at once, and again after a death at any point.
+    ///
+    /// # Errors
+    /// [`Error::SchemaTooNew`]; [`Error::SchemaInUse`]; [`Error::Database`]: its user may not create what is missing, say. Each migration
+    /// is whole or nothing, so that it can be called again.
     pub async fn migrate(&self) -> Result<MigrationReport, Error> {
         let store = self.clone();
         // run to its end in a task of its own: a caller that goes away leaves no open transaction behind
@@ -135,11 +139,17 @@ impl Store {
     }
 
     /// The schema version in the database: 0 where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn schema_version(&self) -> Result<i32, Error> {
         version(&mut *self.pool.acquire().await?).await
     }
 
     /// Refuses a database that is not at this program's version.
+    ///
+    /// # Errors
+    /// [`Error::SchemaTooNew`], [`Error::SchemaTooOld`], [`Error::Database`].
     pub async fn require_schema(&self) -> Result<(), Error> {
         match self.schema_version().await? {
             SCHEMA_VERSION => Ok(()),

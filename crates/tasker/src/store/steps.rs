@@ -72,6 +72,9 @@ pub struct Cause {
 
 impl Store {
     /// A task's steps by number, at most so many, from the number `from` on.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn steps_of(
         &self,
         task_id: Uuid,
@@ -108,6 +111,9 @@ impl Store {
     }
 
     /// The id of the step with this name in a task; `None`: it has none.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn step_named(&self, task_id: Uuid, name: &str) -> Result<Option<Uuid>, Error> {
         let id = sqlx::query_scalar(
             "select tasker.step_id(k.task_id, n.step_number) from tasker.tasks k

@@ -16,6 +16,8 @@ use crate::{
 /// What may be said of a task when it is submitted.
 #[derive(Clone, Debug, Default)]
 pub struct Submission {
+    /// Which version of the workflow; `None`: its highest release. Only where the workflow is named, and its version is not.
+    pub version: Option<String>,
     /// The same key and body, within 30 days, gives the first task; 1 to 255 characters.
     pub idempotency_key: Option<String>,
     /// One live task of the namespace has this key at a time, else the live one is returned; 1 to 255 characters.
@@ -149,6 +151,10 @@ macro_rules! verbs {
     ($($(#[$doc:meta])* $name:ident($sql:literal) -> $state:ty;)*) => {
         impl Store {
             $($(#[$doc])*
+            #[doc = ""]
+            /// # Errors
+            /// [`Error::Refused`]: `unknown_task` or `unknown_step`, `task_not_live`, `task_is_finished`, `step_is_finished`, `nothing_to_retry`, as the verb may be;
+            /// [`Error::Database`].
             pub async fn $name(&self, id: Uuid, by: ByHand<'_>) -> Result<$state, Error> {
                 again(|| sqlx::query_scalar($sql).bind(id).bind(by.reason).bind(by.actor).fetch_one(&self.pool)).await
             })*
@@ -175,16 +181,26 @@ verbs! {
 
 impl Store {
     /// Gives a pending, failed or cancelled step, its parents satisfied, a result by hand.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `unknown_step`, `task_not_live`, `step_is_finished`, `step_in_progress`, `dependencies_not_satisfied`; [`Error::Json`]:
+    /// what [`json::check`](crate::json::check) refuses; [`Error::Database`].
     pub async fn resolve_step(&self, id: Uuid, result: &RawValue, by: ByHand<'_>) -> Result<StepState, Error> {
         self.with_json("select tasker.resolve_step($1, $2::json, $3, $4)", id, result, by).await
     }
 
     /// Replaces the rendered arguments of a pending or failed step, from its next attempt on.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `unknown_step`, `task_not_live`, `step_not_waiting`, `bad_input` (no object); [`Error::Json`]; [`Error::Database`].
     pub async fn edit_step_input(&self, id: Uuid, input: &RawValue, by: ByHand<'_>) -> Result<StepState, Error> {
         self.with_json("select tasker.edit_step_input($1, $2::json, $3, $4)", id, input, by).await
     }
 
     /// Changes an unfinished step's greatest number of attempts, never below those counted.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `unknown_step`, `task_not_live`, `step_is_finished`, `limit_too_low`; [`Error::Database`].
     pub async fn change_retry_limit(&self, id: Uuid, limit: i32, by: ByHand<'_>) -> Result<StepState, Error> {
         let sql = "select tasker.change_retry_limit($1, $2, $3, $4)";
         again(|| sqlx::query_scalar(sql).bind(id).bind(limit).bind(by.reason).bind(by.actor).fetch_one(&self.pool))
@@ -203,6 +219,9 @@ impl Store {
     }
 
     /// Tasks, the newest first. `state`: only those in it. `before`: only those older than that task.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn tasks(
         &self,
         state: Option<TaskState>,
@@ -223,12 +242,18 @@ impl Store {
     }
 
     /// One task's line; `None`: there is no such task.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn task(&self, task_id: Uuid) -> Result<Option<TaskListItem>, Error> {
         let sql = concat!(task_list_items!(), " where k.task_id = $1");
         Ok(sqlx::query_as(sql).bind(task_id).fetch_optional(&self.pool).await?)
     }
 
     /// The version with which a task runs; `None`: there is no such task.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn workflow_of(&self, task_id: Uuid) -> Result<Option<(i32, String)>, Error> {
         let row = sqlx::query(
             "select n.named_task_id, n.content_hash from tasker.tasks k
@@ -241,6 +266,9 @@ impl Store {
     }
 
     /// A task's context, as JSON text.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
     pub async fn context_of(&self, task_id: Uuid) -> Result<Option<String>, Error> {
         Ok(sqlx::query_scalar("select context::text from tasker.task_payloads where task_id = $1")
             .bind(task_id)

@@ -30,6 +30,9 @@ pub(crate) struct LoadedNode {
 
 impl Store {
     /// Writes a definition; the same content again gives the same id. Gives its `named_task_id`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`version_taken`): the version has another content; [`Error::Database`].
     pub async fn register(&self, definition: &Definition) -> Result<i32, Error> {
         let levels = definition.levels();
         let steps = &definition.steps;

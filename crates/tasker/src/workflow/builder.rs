@@ -46,6 +46,13 @@ pub struct Workflow<I = serde_json::Value, S = ()> {
     input: PhantomData<fn(I)>,
 }
 
+impl<I, S> Workflow<I, S> {
+    /// Namespace, name, version.
+    pub(crate) fn name(&self) -> (&str, &str, &str) {
+        (&self.draft.namespace, &self.draft.name, &self.draft.version)
+    }
+}
+
 impl<I> Workflow<I> {
     /// A workflow without steps; `version` is semantic (`1.0.0`).
     pub fn new(namespace: &str, name: &str, version: &str) -> Workflow<I> {

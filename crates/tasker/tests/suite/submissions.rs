@@ -1,8 +1,15 @@
 //! Submitting tasks: what a door refuses, keys that give the first task, and the caller's own transaction.
 
+use std::time::Duration;
+
 use serde_json::json;
 use sqlx::Connection;
-use tasker::Submission;
+use tasker::{
+    StepError, Submission, Submitted, WorkerOptions,
+    handlers::Context,
+    workflow::{Step, Workflow},
+};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::support::{Play, TestDatabase, code, with_database};
@@ -189,6 +196,69 @@ fn a_submission_without_a_version_takes_the_highest_release() {
         };
         assert_eq!(find("null").await, ids[1], "10.0.0: pre-releases and builds by name only");
         assert_eq!(find("'11.0.0-beta.1'").await, ids[3]);
+
+        let tasker = db.tasker().await;
+        let versioned = |version: &str| Submission { version: Some(version.into()), ..Submission::default() };
+        let of = async |task: Submitted| {
+            db.value::<i32>(&format!("select named_task_id from tasker.tasks where task_id = '{}'", task.task_id)).await
+        };
+        let name = &definition.name;
+        let highest = tasker.submit("test", name, &json!({}), Submission::default()).await.unwrap();
+        assert_eq!(of(highest).await, ids[1]);
+        let beta = tasker.submit("test", name, &json!({}), versioned("11.0.0-beta.1")).await.unwrap();
+        assert_eq!(of(beta).await, ids[3]);
+        let unknown = tasker.submit("test", name, &json!({}), versioned("7.0.0")).await.unwrap_err();
+        assert_eq!(unknown.code(), "unknown_workflow");
+        let twice = tasker.submit_version(ids[0], &json!({}), versioned("2.0.0")).await.unwrap_err();
+        assert_eq!(twice.code(), "bad_version");
+        // the same body, whichever door it came through
+        let keyed = Submission { idempotency_key: Some("k".into()), ..versioned("2.0.0") };
+        let first = tasker.submit("test", name, &json!({}), keyed).await.unwrap();
+        let again = format!("select tasker.submit_task('test', '{name}', version => '2.0.0', idempotency_key => 'k')");
+        assert_eq!(db.value::<Uuid>(&again).await, first.task_id);
+    });
+}
+
+#[test]
+fn a_workflow_of_this_program_is_submitted_with_its_version_and_an_input_of_its_type() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Order {
+        id: u64,
+    }
+    const SHIP: Step<u64> = Step::named("ship");
+    async fn ship(cx: Context<Order>) -> Result<u64, StepError> {
+        Ok(cx.input.id)
+    }
+    with_database(async |db| {
+        let tasker = db.tasker().await;
+        let build = |version: &str| Workflow::<Order>::new("shop", "fulfil_order", version).step(SHIP, ship);
+        let old = build("1.0.0");
+        tasker.register(&old).await.unwrap();
+        tasker.register(&build("2.0.0")).await.unwrap();
+        let task = tasker.submit_workflow(&old, &Order { id: 7 }, Submission::default()).await.unwrap().task_id;
+        let row = "select n.version || k.context::text from tasker.tasks t
+                   join tasker.named_tasks n using (named_task_id) join tasker.task_payloads k using (task_id) where t.task_id = ";
+        assert_eq!(db.value::<String>(&format!("{row} '{task}'")).await, r#"1.0.0{"id": 7}"#);
+
+        // and waited for, wherever it runs
+        assert_eq!(tasker.result(task, SHIP).await.unwrap(), None);
+        assert_eq!(tasker.wait(Uuid::nil()).await.unwrap_err().code(), "unknown_task");
+        let stop = CancellationToken::new();
+        let worker = tokio::spawn(db.tasker().await.worker(WorkerOptions::default()).run(stop.clone()));
+        assert!(
+            tokio::time::timeout(Duration::from_millis(100), tasker.wait(task)).await.is_err(),
+            "it has no handler"
+        );
+        stop.cancel();
+        worker.await.unwrap().unwrap();
+        let stop = CancellationToken::new();
+        let worker = tokio::spawn(tasker.worker(WorkerOptions::default()).run(stop.clone()));
+        assert!(tasker.wait(task).await.unwrap().is_complete());
+        assert_eq!(tasker.result(task, SHIP).await.unwrap(), Some(7));
+        let other = tasker.result(task, Step::<String>::named("ship")).await.unwrap_err().to_string();
+        assert!(other.starts_with("the result of `ship`: invalid type"), "{other}");
+        stop.cancel();
+        worker.await.unwrap().unwrap();
     });
 }
 
