@@ -186,6 +186,7 @@ pub fn task_of(workflow_step_id: Uuid) -> Uuid {
 /// The guide's chapters, whose examples are compiled with the documentation's.
 #[cfg(doctest)]
 mod guide {
+    #[cfg(feature = "embedded")]
     #[doc = include_str!("../../../docs/src/application.md")]
     struct Application;
     #[doc = include_str!("../../../docs/src/defining.md")]
