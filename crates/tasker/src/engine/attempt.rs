@@ -13,7 +13,7 @@ use crate::{
     handlers::{self, Attempt, Outcome, StepError},
     json,
     store::{Claimed, LoadedWorkflow, Store, Verdict},
-    template::{self, Scope, Secrets, Used},
+    template::{self, Scope, Secrets, SecretsUsed},
 };
 
 /// How long a handler that was told to stop may take to do so before its future is dropped.
@@ -50,7 +50,7 @@ async fn attempt(
         Err(error) => return Some(failure(error)),
     };
     let node = &workflow.nodes[claimed.step_number as usize];
-    let used = Used::default();
+    let used = SecretsUsed::default();
     let prepared = tokio::select! {
         biased;
         () = cancellation.cancelled() => return None,
@@ -106,7 +106,7 @@ async fn prepare(
     workflow: &LoadedWorkflow,
     claimed: Claimed,
     secrets: Secrets,
-    used: Used,
+    used: SecretsUsed,
     cancellation: CancellationToken,
 ) -> Result<Attempt, Prepare> {
     let node = &workflow.nodes[claimed.step_number as usize];
@@ -146,7 +146,7 @@ async fn prepare(
     let with = match claimed.input {
         Some(edited) => serde_json::from_str(&edited).map_err(|e| stored("the edited input", e))?,
         None => {
-            let scope = Scope::new(input.clone(), results.clone()).and_secrets(secrets, used);
+            let scope = Scope::new(input.clone(), results.clone()).and_secrets(secrets, used.clone());
             template::render(&node.with, handlers::raw_keys(&node.handler), &scope)
                 .map_err(|e| Prepare::Step(e.into()))?
         }
@@ -163,12 +163,13 @@ async fn prepare(
         with,
         input,
         results,
+        secrets: used,
         cancellation,
     })
 }
 
 /// A verdict without the secrets that its attempt was given.
-fn redacted(verdict: Verdict, used: &Used) -> Verdict {
+fn redacted(verdict: Verdict, used: &SecretsUsed) -> Verdict {
     match verdict {
         Verdict::Complete(result) => Verdict::Complete(used.redact_json(result)),
         Verdict::Skip(result) => Verdict::Skip(used.redact_json(result)),

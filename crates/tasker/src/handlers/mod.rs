@@ -34,7 +34,7 @@ pub use self::{
 use crate::{
     json,
     store::{Answer, Settlement, Store, Verdict},
-    template::{Scope, TemplateError},
+    template::{Scope, SecretsUsed, TemplateError},
 };
 
 /// Runs attempts of steps. One value serves any number of attempts at once.
@@ -72,6 +72,8 @@ pub struct Attempt {
     pub input: Arc<RawValue>,
     /// Results of the steps that this one needs, by name.
     pub results: Arc<BTreeMap<String, Box<RawValue>>>,
+    /// What is recorded is without them.
+    pub secrets: SecretsUsed,
     /// Cancelled when the attempt must stop: lease lost, step cancelled, timeout, shutdown.
     pub cancellation: CancellationToken,
 }
@@ -84,7 +86,7 @@ impl Attempt {
 
     /// Settles this attempt in a transaction of the handler's own, in the same database: what it wrote there and the step's end are
     /// committed together, or neither is. To be called last before the commit, at READ COMMITTED, by a role that may run steps; the
-    /// handler then gives the same outcome. [`Context::commit`] does all of that.
+    /// handler then gives the same outcome. Secrets are taken out of it. [`Context::commit`] does all of that.
     ///
     /// # Errors
     /// `lease_lost`, `cancelled`: the attempt is not this handler's any more, and the transaction must be rolled back.
@@ -94,8 +96,8 @@ impl Attempt {
             step_number: crate::step_number_of(self.workflow_step_id),
             claim_id: self.claim_id,
             verdict: match outcome {
-                Outcome::Complete(result) => Verdict::Complete(result.get().into()),
-                Outcome::Skip(result) => Verdict::Skip(result.get().into()),
+                Outcome::Complete(result) => Verdict::Complete(self.secrets.redact_json(result.get().into())),
+                Outcome::Skip(result) => Verdict::Skip(self.secrets.redact_json(result.get().into())),
                 Outcome::WaitUntil(at) => Verdict::Wait(*at),
                 Outcome::WaitFor(time) => Verdict::WaitFor(*time),
             },

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Attempt, Outcome, StepError};
+use crate::template::SecretsUsed;
 
 /// A first attempt with this rendered `with`; its input is `{"who": "<Ann>"}` and its parent `count` gave 7.
 pub(super) fn attempt(with: Value) -> Attempt {
@@ -25,6 +26,7 @@ pub(super) fn attempt(with: Value) -> Attempt {
         with,
         input: Arc::from(raw(&json!({ "who": "<Ann>" }))),
         results: Arc::new(BTreeMap::from([("count".into(), raw(&json!(7)))])),
+        secrets: SecretsUsed::default(),
         cancellation: CancellationToken::new(),
     }
 }

@@ -26,12 +26,12 @@ use minijinja::{
 use serde_json::Value as Json;
 
 pub(crate) use self::analysis::is_template;
-pub(crate) use self::secrets::{Used, is_secret};
+pub(crate) use self::secrets::is_secret;
 use self::{analysis::parts, json_value::to_json};
 pub use self::{
     analysis::{Analysis, Fault, Form, Reference, analyse},
     scope::Scope,
-    secrets::Secrets,
+    secrets::{Secrets, SecretsUsed},
 };
 use crate::{json, place::Place};
 

@@ -11,7 +11,7 @@ use minijinja::{
 };
 use serde_json::value::RawValue;
 
-use super::secrets::{Secrets, Used, Variable};
+use super::secrets::{Secrets, SecretsUsed, Variable};
 use crate::suggest;
 
 /// The variables of a template: `input`, `steps.<name>.result`, and what [`Scope::and`] adds.
@@ -37,7 +37,7 @@ impl Scope {
     }
 
     /// The same scope with `secrets`; what templates name of them is remembered.
-    pub(crate) fn and_secrets(self, secrets: Secrets, used: Used) -> Scope {
+    pub(crate) fn and_secrets(self, secrets: Secrets, used: SecretsUsed) -> Scope {
         let mut variables = Arc::unwrap_or_clone(self.variables);
         variables.more.push(("secrets".into(), Value::from_object(Variable { secrets, used })));
         Scope { variables: Arc::new(variables) }

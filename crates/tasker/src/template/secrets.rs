@@ -72,11 +72,17 @@ pub(crate) fn is_secret(variable: &std::ffi::OsStr) -> bool {
     variable == FOLDER || variable.to_string_lossy().starts_with(PREFIX)
 }
 
-/// The secrets that the templates of one attempt have named.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Used(Arc<Mutex<Vec<String>>>);
+/// The secrets that the templates of one attempt have named. Their text is not shown.
+#[derive(Clone, Default)]
+pub struct SecretsUsed(Arc<Mutex<Vec<String>>>);
 
-impl Used {
+impl fmt::Debug for SecretsUsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} secrets", self.values().len())
+    }
+}
+
+impl SecretsUsed {
     /// A text without them.
     pub(crate) fn redact(&self, text: String) -> String {
         self.values().iter().fold(text, |text, secret| text.replace(secret.as_str(), REDACTED))
@@ -126,7 +132,7 @@ impl Used {
 #[derive(Debug)]
 pub(super) struct Variable {
     pub(super) secrets: Secrets,
-    pub(super) used: Used,
+    pub(super) used: SecretsUsed,
 }
 
 impl Object for Variable {
@@ -148,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_was_used_stands_nowhere_in_what_is_kept() {
-        let used = Used(Arc::new(Mutex::new(vec!["se\"cret".into(), "se\"cret-long".into(), "abc".into()])));
+        let used = SecretsUsed(Arc::new(Mutex::new(vec!["se\"cret".into(), "se\"cret-long".into(), "abc".into()])));
         assert_eq!(used.redact("a se\"cret-long and a se\"cret, abc".into()), "a [secret] and a [secret], abc");
         let json = r#"{"se\"cret":["x se\"cret",{"n":1.50}],"abc":"abc"}"#;
         assert_eq!(used.redact_json(json.into()), r#"{"[secret]":["x [secret]",{"n":1.5}],"abc":"abc"}"#);

@@ -102,6 +102,7 @@ async fn run(definition: &Definition, input: &Value) -> Result<BTreeMap<String, 
             with: template::render(&step.with, handlers::raw_keys(&step.handler), &scope)?,
             input: input.clone(),
             results: given,
+            secrets: Default::default(),
             cancellation: Default::default(),
         };
         let Outcome::Complete(result) = handlers[&step.handler].run(attempt).await? else {

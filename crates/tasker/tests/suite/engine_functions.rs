@@ -9,7 +9,8 @@ use tasker::{
     Settings, StepError, Submission, Tasker,
     handlers::{Context, function_with},
     sqlx::{self, PgPool},
-    workflow::{Step, Workflow},
+    template::Secrets,
+    workflow::{Definition, Step, Workflow},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -138,6 +139,31 @@ fn a_step_that_commits_its_own_transaction_is_complete_and_its_children_run() {
             .await;
         assert!(together, "the payment and the step's end are of one transaction");
         worker.stop().await;
+    });
+}
+
+#[test]
+fn what_is_committed_by_hand_repeats_no_secret() {
+    async fn tell(cx: Context<Value, PgPool>) -> Result<String, StepError> {
+        let transaction = cx.state.begin().await?;
+        let key = cx.with["key"].as_str().unwrap_or_default().to_string();
+        assert!(!format!("{:?}", cx.secrets).contains(&key));
+        cx.commit(transaction, format!("the key is {key}")).await
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("API_KEY"), "k3y-value\n").unwrap();
+    with_real_clock(async |db| {
+        let tasker = db.tasker().await;
+        tasker.handle("test.tell", function_with(db.pool().clone(), tell));
+        let file = r#"{name: tells, namespace: test, version: 1.0.0, steps: [
+            {name: tell, handler: test.tell, with: {key: "{{ secrets.API_KEY }}"}}]}"#;
+        let definition = Definition::from_yaml("tells.yaml", file.as_bytes(), None, &["test.tell"]).unwrap();
+        let workflow = tasker.register_definition(&definition).await.unwrap();
+        let task = tasker.submit_version(workflow, &json!({}), Submission::default()).await.unwrap().task_id;
+        let settings = Settings { secrets: Secrets::in_folder(folder.path()), ..Settings::default() };
+        tasker.drive(task, settings, None, CancellationToken::new()).await.unwrap();
+        let result = tasker.result(task, Step::<String>::named("tell")).await.unwrap();
+        assert_eq!(result.as_deref(), Some("the key is [secret]"));
     });
 }
 
