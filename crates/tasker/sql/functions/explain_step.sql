@@ -48,7 +48,7 @@ begin
     (4, case when s.current_state in ('pending', 'failed') and s.attempts >= s.retry_limit then 'retries_exhausted' end, format('%s of %s attempts are used: retry it by hand, or resolve it', s.attempts, s.retry_limit)),
     (5, case when s.current_state in ('pending', 'failed', 'cancelled') and not s.dependencies_satisfied then 'dependencies_not_satisfied' end, format('%s of %s parents are satisfied', s.completed_parents, s.total_parents)),
     (6, case when s.current_state in ('pending', 'failed', 'cancelled') and k.state not in ('pending', 'in_progress') and (s.step_number = of_number or s.blocking_reason = 'task_not_live') then 'task_not_live' end, format('its task is %s', k.state)),
-    (7, case when s.current_state in ('pending', 'failed', 'cancelled') and k.paused and (s.step_number = of_number or s.blocking_reason = 'task_paused') then 'task_paused' end, 'its task is paused: resume it'),
+    (7, case when s.current_state in ('pending', 'in_progress', 'failed', 'cancelled') and k.paused and (s.step_number = of_number or s.blocking_reason = 'task_paused') then 'task_paused' end, 'its task is paused: resume it'),
     (8, case when s.current_state in ('pending', 'failed') and s.next_retry_at > tasker.now() and s.retryable and s.attempts < s.retry_limit
       then case when s.current_state = 'failed' then 'waiting_for_retry' else 'scheduled_for_later' end end, format('not before %s', s.next_retry_at)),
     (9, case when s.current_state in ('pending', 'failed', 'cancelled')

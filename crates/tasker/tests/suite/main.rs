@@ -27,6 +27,7 @@ mod plans;
 mod pooler;
 mod races;
 mod readiness;
+mod reference;
 mod schema;
 mod seed_defects;
 mod submissions;

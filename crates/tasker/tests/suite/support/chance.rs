@@ -5,6 +5,14 @@
 pub struct Chance(pub u64);
 
 impl Chance {
+    /// Cases whose numbers are neighbours have nothing in common (splitmix64).
+    pub fn mixed(number: u64) -> Chance {
+        let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Chance(mixed ^ (mixed >> 31))
+    }
+
     /// Below n.
     pub fn of(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
