@@ -1,6 +1,6 @@
 //! Two who want the same at once. Each meeting is brought about on purpose: one stops before its commit, the other runs into it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use uuid::Uuid;
 
@@ -122,6 +122,34 @@ fn a_task_does_not_die_between_a_claim_and_its_commit() {
             db.column::<String>("select status::text from tasker.task_execution_contexts").await,
             ["in_progress"]
         );
+    });
+}
+
+#[test]
+fn a_claim_at_any_moment_of_anothers_failure_keeps_the_task_live() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a, b").await;
+        for round in 0..60_u64 {
+            play.tasks.clear();
+            play.live("submit").await;
+            let number = play.number("a");
+            play.live("a:in_progress").await;
+            let failed = [(play.claims.remove(&(play.task(), number)).unwrap(), fatal())];
+            let claims = async {
+                tokio::time::sleep(Duration::from_micros(100 * round)).await;
+                play.worker.claim(db, 1).await
+            };
+            let (answers, claimed) = tokio::join!(play.worker.settle(db, &failed), claims);
+            assert_eq!((answers, claimed.len()), (vec!["settled".to_string()], 1));
+            let state: String = db
+                .value(&format!(
+                    "select status::text from tasker.task_execution_contexts where task_id = '{}'",
+                    play.task()
+                ))
+                .await;
+            assert_eq!(state, "in_progress", "round {round}");
+            play.live("task:cancel").await;
+        }
     });
 }
 

@@ -27,6 +27,17 @@ pub struct StepRow {
     pub last_attempted_at: Option<Moment>,
 }
 
+/// What is not in that view: of `workflow_steps`, and its lease.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct Record {
+    pub workflow_step_id: Uuid,
+    pub attempts_before: i32,
+    pub generation: i32,
+    pub timer: Option<Moment>,
+    pub lease: Option<Uuid>,
+    pub lease_expires_at: Option<Moment>,
+}
+
 /// A row of `task_workflow_summaries`, of which `task_execution_contexts` is a part.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 pub struct TaskRow {
@@ -90,6 +101,19 @@ pub async fn steps(db: &TestDatabase, tasks: &[Uuid]) -> HashMap<Uuid, StepRow> 
     rows.into_iter().map(|row| (row.workflow_step_id, row)).collect()
 }
 
+pub async fn records(db: &TestDatabase, tasks: &[Uuid]) -> HashMap<Uuid, Record> {
+    let rows: Vec<Record> = sqlx::query_as(
+        "select s.workflow_step_id, s.attempts_before, s.generation, s.timer, l.claim_id as lease, l.lease_expires_at
+         from unnest($1::uuid[]) t(id) cross join lateral (select * from tasker.workflow_steps s where s.task_id = t.id offset 0) s
+         left join lateral (select * from tasker.leases l where l.task_id = t.id and l.step_number = s.step_number offset 0) l on true",
+    )
+    .bind(tasks)
+    .fetch_all(db.pool())
+    .await
+    .unwrap();
+    rows.into_iter().map(|row| (row.workflow_step_id, row)).collect()
+}
+
 pub async fn tasks(db: &TestDatabase, tasks: &[Uuid]) -> HashMap<Uuid, TaskRow> {
     let rows: Vec<TaskRow> = sqlx::query_as(
         "select s.task_id, s.status::text as status, s.paused, s.total_steps, array[s.pending_steps, s.in_progress_steps, s.completed_steps, s.failed_steps,
@@ -138,6 +162,18 @@ impl World {
             retry_limit: limit,
             backoff_request_seconds: s.asked_delay,
             last_attempted_at: s.last_attempted_at,
+        }
+    }
+
+    pub fn record(&self, task: usize, step: usize) -> Record {
+        let s = &self.tasks[task].steps[step];
+        Record {
+            workflow_step_id: tasker::step_id(self.tasks[task].id, step as i32),
+            attempts_before: s.attempts_before,
+            generation: s.generation,
+            timer: s.timer,
+            lease: s.lease.as_ref().map(|lease| lease.claim_id),
+            lease_expires_at: s.lease.as_ref().map(|lease| lease.expires_at),
         }
     }
 

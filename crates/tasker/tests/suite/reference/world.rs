@@ -187,7 +187,7 @@ impl<'a> Game<'a> {
         let mut claims = Vec::new();
         for claim in &self.claims {
             let is_over = self.world.ended.contains_key(&claim.claim_id);
-            let wanted = if is_over { self.chance.of(40) == 0 } else { self.chance.of(share) == 0 };
+            let wanted = if is_over { self.chance.of(12) == 0 } else { self.chance.of(share) == 0 };
             if wanted {
                 claims.push(claim.clone());
             }
@@ -380,7 +380,7 @@ impl<'a> Game<'a> {
     /// Every view, about every task and step.
     async fn compare(&mut self, seen: &mut Seen) -> Result<usize, String> {
         let ids: Vec<Uuid> = self.world.tasks.iter().map(|task| task.id).collect();
-        let said = views::steps(self.db, &ids).await;
+        let (said, recorded) = (views::steps(self.db, &ids).await, views::records(self.db, &ids).await);
         for (task, task_id) in ids.iter().enumerate() {
             for step in 0..self.world.nodes.len() {
                 let id = tasker::step_id(*task_id, step as i32);
@@ -400,6 +400,7 @@ impl<'a> Game<'a> {
                 let expected = self.world.step_row(task, step);
                 seen.count(expected.blocking_reason.clone().unwrap_or("ready".into()));
                 self.same(task, &format!("step {step}"), &expected, row)?;
+                self.same(task, &format!("step {step}"), &Some(&self.world.record(task, step)), &recorded.get(&id))?;
             }
         }
         let said = views::tasks(self.db, &ids).await;
