@@ -24,7 +24,12 @@ cross join lateral (values
   (case when l.task_id is not null and not s.task_is_live then 'a lease of a task that is not live' end),
   (case when r.named_task_id <> s.named_task_id then 'the ready row''s workflow' end),
   (case when r.handler_id <> s.handler_id or r.lane <> s.lane or r.limit_key <> s.limit_key then 'the ready row''s handler, lane or limit key' end),
-  (case when r.queue_at < s.next_retry_at or r.queue_at > greatest(s.next_retry_at, tasker.now()) then 'the ready row''s instant' end),
+  -- never before its writer's clock, which the history remembers where the clock has been set back since
+  (case when r.queue_at < s.next_retry_at or r.queue_at > greatest(s.next_retry_at, tasker.now()) and r.queue_at > (
+     select max(h.at) + interval '1 minute' from (
+       select h.at from tasker.workflow_step_transitions h where h.task_id = s.task_id
+       union all select h.at from tasker.task_transitions h where h.task_id = s.task_id) h)
+   then 'the ready row''s instant' end),
   (case when (s.state = 'in_progress') <> (l.task_id is not null) then 'lease without a running step, or the reverse' end),
   (case when l.attempt <> s.attempts or l.limit_key <> s.limit_key or l.named_task_id <> s.named_task_id then 'the lease''s attempt, limit key or workflow' end),
   (case when l.claim_id <> (

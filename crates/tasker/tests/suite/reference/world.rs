@@ -13,7 +13,7 @@ use tasker::{
 use uuid::Uuid;
 
 use super::{
-    rules::{Due, Outcome, State, World},
+    rules::{Due, Outcome, State, Step, World},
     views,
 };
 use crate::support::{self, Chance, Claim, Moment, TestDatabase, Worker};
@@ -79,6 +79,10 @@ pub struct Game<'a> {
     world: World,
     worker: Worker,
     named_task_id: i32,
+    /// Whether replies get lost, the clock may go back, and all promises are asked about after everything that happens.
+    is_hostile: bool,
+    /// The latest that the clock has been.
+    latest: Moment,
     /// Claims that were given, those that are over included.
     claims: Vec<Claim>,
     /// Tasks to which something has happened in this round.
@@ -88,12 +92,24 @@ pub struct Game<'a> {
 }
 
 impl<'a> Game<'a> {
-    pub async fn begin(db: &'a TestDatabase, mut chance: Chance) -> Game<'a> {
+    pub async fn begin(db: &'a TestDatabase, mut chance: Chance, is_hostile: bool) -> Game<'a> {
         let definition = workflow(&mut chance);
         let named_task_id = db.register(&definition).await.unwrap();
         let worker = Worker::new(db, definition.steps.iter().map(|step| step.handler.clone())).await;
         let world = World::new(&definition, db.now().await);
-        Game { db, chance, world, worker, named_task_id, claims: Vec::new(), touched: BTreeSet::new(), log: Vec::new() }
+        let latest = world.now;
+        Game {
+            db,
+            chance,
+            world,
+            worker,
+            named_task_id,
+            is_hostile,
+            latest,
+            claims: Vec::new(),
+            touched: BTreeSet::new(),
+            log: Vec::new(),
+        }
     }
 
     /// Gives how many cases were compared, or how the two differ.
@@ -114,31 +130,83 @@ impl<'a> Game<'a> {
                     8 => self.keep(seen).await?,
                     _ => self.reap().await,
                 }
+                self.promises().await?;
             }
             compared += self.compare(seen).await?;
         }
         self.explain().await?;
         self.relationships().await?;
+        compared += self.end(seen).await?;
         self.sweep().await;
         Ok(compared)
+    }
+
+    /// After everything that a hostile game commits.
+    async fn promises(&mut self) -> Result<(), String> {
+        if self.is_hostile {
+            let violations = support::violations(&mut self.db.pool().acquire().await.unwrap()).await;
+            self.same(0, "promises that do not hold", &Vec::new(), &violations)?;
+        }
+        Ok(())
+    }
+
+    /// From now on nothing goes wrong, nobody intervenes, and workers serve everything: every task ends.
+    async fn end(&mut self, seen: &mut Seen) -> Result<usize, String> {
+        self.is_hostile = false;
+        let paused: Vec<Uuid> =
+            self.world.tasks.iter().filter(|task| task.is_live() && task.paused).map(|task| task.id).collect();
+        for id in paused {
+            let task = self.task(id);
+            self.note(format!("resume_task {id}"));
+            self.db.resume_task(id, Default::default()).await.unwrap();
+            self.world.task_verb(task, "resume_task").unwrap();
+        }
+        let all: Vec<usize> = (0..self.world.nodes.len()).collect();
+        for _ in 0..1000 {
+            if !self.world.tasks.iter().any(|task| task.is_live()) {
+                return self.compare(seen).await;
+            }
+            let held: Vec<Claim> =
+                self.claims.iter().filter(|claim| !self.world.ended.contains_key(&claim.claim_id)).cloned().collect();
+            let outcomes = vec![Outcome::Complete; held.len()];
+            let (before, is_idle) = (self.claims.len(), held.is_empty());
+            self.hand_in(held, outcomes, &all, 1000, None, seen).await?;
+            if is_idle && self.claims.len() == before {
+                // what nobody holds any more expires
+                let next = self.instants().into_iter().min().unwrap_or(self.world.now);
+                self.world.now = next + TimeDelta::microseconds(1);
+                self.db.set_clock(self.world.now).await;
+                self.reap().await;
+            }
+            self.compare(seen).await?;
+        }
+        Err(format!("it does not end: {:?}", self.world.tasks))
     }
 
     fn note(&mut self, what: String) {
         self.log.push(format!("{} {what}", self.world.now.format("%m-%d %H:%M:%S%.6f")));
     }
 
-    /// A little, a lot, or exactly to (or just before) an instant for which something waits.
-    async fn move_the_clock(&mut self) {
-        let chance = &mut self.chance;
+    /// The instants ahead for which something waits.
+    fn instants(&self) -> Vec<Moment> {
         let mut instants: Vec<Moment> = Vec::new();
-        for task in &self.world.tasks {
-            instants.extend(task.deadline);
+        for task in self.world.tasks.iter().filter(|task| task.is_live()) {
+            instants.extend(task.deadline.filter(|_| task.is_deadline_ahead));
             instants.extend(task.steps.iter().flat_map(|step| &step.lease).map(|lease| lease.expires_at));
-            instants
-                .extend(task.steps.iter().filter_map(|step| if let Due::At(at) = step.due { Some(at) } else { None }));
+            let due = |step: &Step| if let Due::At(at) = step.due { Some(at) } else { None };
+            instants.extend(task.steps.iter().filter_map(due));
         }
-        instants.retain(|instant| *instant > self.world.now);
+        // what has been passed on the way back is still ahead
+        instants.retain(|instant| *instant >= self.world.now);
+        instants
+    }
+
+    /// A little, a lot, or exactly to (or just before) an instant for which something waits; in a hostile game sometimes back.
+    async fn move_the_clock(&mut self) {
+        let instants = self.instants();
+        let chance = &mut self.chance;
         let by = match chance.of(8) {
+            0 if self.is_hostile => TimeDelta::seconds(-(chance.of(100) as i64)),
             0 => TimeDelta::zero(),
             1 | 2 => TimeDelta::milliseconds(1 + chance.of(2000) as i64),
             3 => TimeDelta::seconds(chance.of(60) as i64),
@@ -146,10 +214,11 @@ impl<'a> Game<'a> {
             _ if instants.is_empty() => TimeDelta::seconds(1),
             kind => {
                 let at = instants[chance.of(instants.len())] - self.world.now;
-                if kind == 5 { at - TimeDelta::microseconds(1) } else { at }
+                if kind == 5 && !at.is_zero() { at - TimeDelta::microseconds(1) } else { at }
             }
         };
         self.world.now += by;
+        self.latest = self.latest.max(self.world.now);
         self.db.set_clock(self.world.now).await;
     }
 
@@ -228,6 +297,19 @@ impl<'a> Game<'a> {
                 _ => Outcome::Fail { retryable: None, delay: None },
             })
             .collect();
+        self.hand_in(ended, outcomes, &handlers, capacity, only_task, seen).await
+    }
+
+    async fn hand_in(
+        &mut self,
+        ended: Vec<Claim>,
+        outcomes: Vec<Outcome>,
+        handlers: &[usize],
+        capacity: i32,
+        only_task: Option<Uuid>,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
+        let is_lost = self.is_hostile && self.chance.of(6) == 0;
         let settlements: Vec<(Claim, support::Outcome)> = ended
             .iter()
             .zip(&outcomes)
@@ -256,7 +338,8 @@ impl<'a> Game<'a> {
         }
         for claim in &reply.claimed {
             let (task, step) = (self.task(claim.task_id), claim.step_number as usize);
-            self.note(format!("claim {} {step}", claim.task_id));
+            let lost = if is_lost { ", and its reply was lost" } else { "" };
+            self.note(format!("claim {} {step}{lost}", claim.task_id));
             self.same(
                 task,
                 &format!("step {step} was claimed, which is blocked by"),
@@ -270,10 +353,14 @@ impl<'a> Game<'a> {
             if !handlers.contains(&step) {
                 return Err(format!("step {step} was claimed, which was not asked for"));
             }
-            self.claims.push(claim.clone());
+            // whoever loses the reply never hears of what he holds, and hands in again what he has handed in
+            if !is_lost {
+                self.claims.push(claim.clone());
+            }
         }
         // who receives less than he has room for has everything that may run
-        if (reply.claimed.len() as i32) < capacity {
+        // (a clock that has gone back finds what became due by the clock before it in the queue at that instant)
+        if (reply.claimed.len() as i32) < capacity && self.world.now >= self.latest {
             for task in 0..self.world.tasks.len() {
                 for step in handlers.iter().filter(|_| only_task.is_none_or(|only| only == self.world.tasks[task].id)) {
                     self.same(

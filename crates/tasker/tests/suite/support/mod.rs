@@ -16,6 +16,7 @@ mod worker;
 
 pub use chance::Chance;
 pub use database::{Moment, TestDatabase};
+pub use invariants::violations;
 pub use play::{Play, code};
 pub use proxy::{Fate, Proxy};
 pub use rule::Rule;
