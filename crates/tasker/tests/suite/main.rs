@@ -23,6 +23,7 @@ mod guide;
 mod interleavings;
 mod kit;
 mod limit_keys;
+mod model;
 mod plans;
 mod pooler;
 mod races;
