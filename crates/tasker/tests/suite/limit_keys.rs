@@ -151,6 +151,8 @@ fn a_million_steps_that_wait_for_one_key_cost_another_nothing() {
             ))
             .await;
         }
+        // the first one may plan anew, since somebody has just analyzed the table
+        look().await;
         let (claimed, many) = look().await;
         db.run("truncate tasker.ready_steps; select count(tasker.cancel_task(task_id)) from tasker.tasks where state in ('pending', 'in_progress')").await;
         assert_eq!((few.0, claimed), (1, 1));
