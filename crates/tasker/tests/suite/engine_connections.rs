@@ -61,7 +61,7 @@ fn an_exchange_that_loses_its_reply_is_done_once_and_what_it_leased_is_run_once(
             let runs = Runs::default();
             let mut workers = Vec::new();
             for salt in 0..2 {
-                let road = Proxy::to(db);
+                let road = Proxy::to(db.options());
                 road.decide(move |number| if (number + salt) % 5 == 3 { fate } else { Fate::Arrives });
                 let tasker = Tasker::connect(&road.url()).await.unwrap();
                 runs.count_in(&tasker);
@@ -83,7 +83,7 @@ fn an_exchange_that_loses_its_reply_is_done_once_and_what_it_leased_is_run_once(
 #[test]
 fn a_settlement_sent_again_gets_its_first_answer() {
     with_real_clock(async |db| {
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let tasker = Tasker::connect(&road.url()).await.unwrap();
         let runs = Runs::default();
         runs.count_in(&tasker);
@@ -171,7 +171,7 @@ fn four_thousand_diamonds_survive_the_killing_of_their_sessions() {
 #[test]
 fn a_database_that_is_away_is_waited_for_at_the_start_and_later() {
     with_real_clock(async |db| {
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let tasker = Tasker::connect(&road.url()).await.unwrap();
         tasker.handle("test.it", nothing());
         road.close();
@@ -384,7 +384,7 @@ fn an_idle_worker_asks_once_a_second_whatever_waits() {
         let actor = stage.enters().await;
         submit(limited, Submission::default()).await;
 
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let idle = Tasker::connect(&road.url()).await.unwrap();
         for name in ["test.it", "test.limited", "test.something"] {
             idle.handle(name, nothing());
@@ -412,7 +412,7 @@ fn a_ready_step_that_somebody_has_locked_is_not_asked_for_all_the_time() {
         let mut session = db.session().await;
         let mut tx = session.begin().await.unwrap();
         sqlx::query("select from tasker.ready_steps for update").execute(&mut *tx).await.unwrap();
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let idle = Tasker::connect(&road.url()).await.unwrap();
         idle.handle("test.it", nothing());
         let worker = Running::start(&idle, Settings::default());
@@ -430,7 +430,7 @@ fn a_ready_step_that_somebody_has_locked_is_not_asked_for_all_the_time() {
 #[test]
 fn a_worker_that_stops_while_the_database_is_away_comes_to_its_end() {
     with_real_clock(async |db| {
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let tasker = Tasker::connect(&road.url()).await.unwrap();
         let (handler, mut stage) = Stage::new();
         tasker.handle("test.it", handler);

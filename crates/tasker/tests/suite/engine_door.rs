@@ -109,7 +109,7 @@ fn what_the_database_refuses_is_told_to_its_submitter_alone() {
 fn a_call_that_is_lost_submits_once_or_not_at_all_and_says_that_nobody_knows() {
     for fate in [Fate::LosesItsReply, Fate::IsLost, Fate::IsAbandoned] {
         with_real_clock(async |db| {
-            let road = Proxy::to(db);
+            let road = Proxy::to(db.options());
             let tasker = Tasker::connect(&road.url()).await.unwrap();
             let (tell, mut told) = mpsc::unbounded_channel();
             tasker.handle(

@@ -211,7 +211,7 @@ fn a_driven_task_waits_for_a_slot_that_another_task_holds() {
 #[test]
 fn a_driven_task_leaves_to_others_what_it_cannot_run_and_asks_seldom() {
     with_real_clock(async |db| {
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let tasker = Tasker::connect(&road.url()).await.unwrap();
         tasker.handle(
             "test.it",
@@ -244,7 +244,7 @@ fn a_driven_task_leaves_to_others_what_it_cannot_run_and_asks_seldom() {
 #[test]
 fn a_drive_survives_the_loss_of_its_connections() {
     with_real_clock(async |db| {
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let tasker = Tasker::connect(&road.url()).await.unwrap();
         tasker.handle(
             "test.it",

@@ -27,7 +27,7 @@ struct Far {
 
 impl Far {
     async fn to(db: &TestDatabase) -> Far {
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let tasker = Tasker::connect(&road.url()).await.unwrap();
         let (handler, stage) = Stage::new();
         tasker.handle("test.it", handler);

@@ -88,7 +88,7 @@ fn what_the_database_refuses_fails_its_own_step_and_the_batch_is_sent_again_in_h
     with_real_clock(async |db| {
         db.run("alter table tasker.step_results add constraint not_poisonous check (result::text not like '%poison%')")
             .await;
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let tasker = Tasker::connect(&road.url()).await.unwrap();
         let bad = [0, 1, 77, 150, 255];
         let (task, worker) = together(db, &tasker, 256, Duration::from_secs(30), move |n| match bad.contains(&n) {
@@ -183,7 +183,7 @@ fn what_is_refused_even_as_a_failure_holds_up_nobody() {
 #[test]
 fn forty_megabytes_of_results_come_in_batches_of_sixteen() {
     with_real_clock(async |db| {
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let tasker = Tasker::connect(&road.url()).await.unwrap();
         let megabyte = format!("\"{}\"", "x".repeat((1 << 20) - 2));
         let (task, worker) =
@@ -201,7 +201,7 @@ fn a_connection_that_is_lost_between_two_halves_loses_no_answer() {
     with_real_clock(async |db| {
         db.run("alter table tasker.step_results add constraint not_poisonous check (result::text not like '%poison%')")
             .await;
-        let road = Proxy::to(db);
+        let road = Proxy::to(db.options());
         let tasker = Tasker::connect(&road.url()).await.unwrap();
         let names: Vec<String> = (0..32).map(|n| format!("s{n}[handler=it attempts=1]")).collect();
         let workflow = tasker.register_definition(&sketch(&names.join(", "))).await.unwrap();

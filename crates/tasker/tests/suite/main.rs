@@ -34,4 +34,5 @@ mod seed_defects;
 mod submissions;
 mod support;
 mod tidy;
+mod torture;
 mod truth_table;

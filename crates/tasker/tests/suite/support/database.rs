@@ -71,7 +71,7 @@ impl TestDatabase {
     }
 
     /// How to reach it.
-    pub(super) fn options(&self) -> &PgConnectOptions {
+    pub fn options(&self) -> &PgConnectOptions {
         self.server.as_ref().expect("the embedded database is reached through its store only")
     }
 

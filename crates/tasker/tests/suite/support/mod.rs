@@ -21,7 +21,7 @@ pub use play::{Play, code};
 pub use proxy::{Fate, Proxy};
 pub use rule::Rule;
 pub(crate) use rule::rules;
-pub use server::{with_database, with_empty_database, with_real_clock};
+pub use server::{breakage, with_database, with_empty_database, with_real_clock};
 pub use sketch::sketch;
 pub use stage::{Process, Running, Stage, does, lease, nothing, raw, soon};
 pub use worker::{Claim, Outcome, Search, Worker, reap};

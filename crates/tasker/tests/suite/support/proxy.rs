@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
 };
 
@@ -18,7 +18,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{TestDatabase, soon};
+use super::soon;
 
 /// What becomes of a worker's exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ type Fates = Box<dyn FnMut(usize) -> Fate + Send>;
 struct Shared {
     upstream: PgConnectOptions,
     fates: Mutex<Fates>,
+    /// What binds so many parameters is an exchange.
+    least: AtomicU16,
     exchanges: watch::Sender<usize>,
     requests: AtomicUsize,
     refusals: watch::Sender<usize>,
@@ -62,12 +64,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A road on which everything arrives.
-    pub fn to(db: &TestDatabase) -> Proxy {
+    /// A road to a server on which everything arrives.
+    pub fn to(upstream: &PgConnectOptions) -> Proxy {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
         let shared = Arc::new(Shared {
-            upstream: db.options().clone(),
+            upstream: upstream.clone(),
+            least: AtomicU16::new(EXCHANGE_PARAMETERS),
             fates: Mutex::new(Box::new(|_| Fate::Arrives)),
             exchanges: watch::Sender::new(0),
             requests: AtomicUsize::new(0),
@@ -97,6 +100,11 @@ impl Proxy {
     /// From now on decides what becomes of each exchange, by its number (from 0).
     pub fn decide(&self, fates: impl FnMut(usize) -> Fate + Send + 'static) {
         *self.shared.fates.lock().unwrap() = Box::new(fates);
+    }
+
+    /// Decides about submissions, too.
+    pub fn and_submissions(&self) {
+        self.shared.least.store(SUBMISSION_PARAMETERS, Ordering::Relaxed);
     }
 
     /// How many exchanges were sent so far.
@@ -153,14 +161,17 @@ async fn connection(client: UnixStream, shared: Arc<Shared>) {
         // accepted, and never answered
         return std::future::pending().await;
     }
+    // a server that is away: whoever comes is turned away
     match shared.upstream.get_socket() {
         Some(folder) => {
             let path: PathBuf = folder.join(format!(".s.PGSQL.{}", shared.upstream.get_port()));
-            forward(client, UnixStream::connect(path).await.unwrap(), &shared, road).await
+            let Ok(server) = UnixStream::connect(path).await else { return };
+            forward(client, server, &shared, road).await
         }
         None => {
             let address = (shared.upstream.get_host(), shared.upstream.get_port());
-            forward(client, TcpStream::connect(address).await.unwrap(), &shared, road).await
+            let Ok(server) = TcpStream::connect(address).await else { return };
+            forward(client, server, &shared, road).await
         }
     }
 }
@@ -184,7 +195,7 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
                 while let Some(message) = message(&asked[sent..], begun) {
                     begun = true;
                     match message[0] {
-                        b'B' => is_exchange = parameters(message) >= EXCHANGE_PARAMETERS,
+                        b'B' => is_exchange = parameters(message) >= shared.least.load(Ordering::Relaxed),
                         b'Q' | b'S' => {
                             shared.requests.fetch_add(1, Ordering::SeqCst);
                         }
@@ -235,6 +246,8 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// How many parameters `tasker.exchange` has, and no other statement; with a submission there are more.
 const EXCHANGE_PARAMETERS: u16 = 21;
+/// Those of `tasker.submit_tasks`.
+const SUBMISSION_PARAMETERS: u16 = 10;
 /// ReadyForQuery, outside of a transaction: the last message of every reply.
 const READY: &[u8] = b"Z\0\0\0\x05I";
 

@@ -149,7 +149,7 @@ async fn drop_leftovers(admin: &mut PgConnection) {
 
 /// SQL that is run in every database after its migration, from the file that `TASKER_TEST_SQL` names: to break a safeguard,
 /// and see which test notices.
-fn breakage() -> Option<String> {
+pub fn breakage() -> Option<String> {
     env::var("TASKER_TEST_SQL").ok().map(|path| fs::read_to_string(path).unwrap())
 }
 
