@@ -107,6 +107,26 @@ pub async fn check(torture: &Torture) -> Vec<String> {
         }
     }
 
+    // nobody ends another's attempt: who never fails has not failed, and no lease is taken away before its time
+    for (what, sql) in [
+        (
+            "an attempt of a handler that never fails",
+            "select format('%s %s', s.workflow_step_id, t.error_kind) from tasker.workflow_step_transitions t
+             join tasker.workflow_steps s on s.task_id = t.task_id and s.step_number = t.step_number
+             join tasker.handlers n on n.handler_id = s.handler_id and n.name in ('torture.work', 'torture.slow', 'torture.zombie')
+             where t.verb = 'settle' and t.to_state = 'failed' and t.error_kind is distinct from 'database'",
+        ),
+        (
+            "a lease that was reaped before it could expire",
+            "select tasker.step_id(r.task_id, r.step_number) || ' after ' || (r.at - c.at) from tasker.workflow_step_transitions r
+             join tasker.workflow_step_transitions c on c.task_id = r.task_id and c.step_number = r.step_number and c.claim_id = r.claim_id and c.verb = 'claim'
+             where r.verb = 'reap' and r.at < c.at + interval '1 s'",
+        ),
+    ] {
+        let rows: Vec<String> = sqlx::query_scalar(sql).fetch_all(pool).await.unwrap();
+        broken.extend(rows.into_iter().map(|row| format!("{what}: {row}")));
+    }
+
     // no effect begins before the parents are satisfied
     let released: Vec<(Uuid, i64)> = sqlx::query_as(
         "select tasker.step_id(k.task_id, e.to_step), (extract(epoch from max(h.at)) * 1000000)::bigint
