@@ -8,6 +8,76 @@ use uuid::Uuid;
 use super::{faults::Torture, worker};
 use crate::support::violations;
 
+/// What fails, and what comes of it. The first word is what is counted.
+const MATRIX: &[(&str, &str, &str)] = &[
+    (
+        "workers killed",
+        "a worker's process is killed, at any instruction",
+        "its attempts fail as `lease_expired` when their leases end, and are tried again; everything else goes on",
+    ),
+    (
+        "killed after the claim's commit",
+        "it dies after the claim and before it has done anything",
+        "the attempt counts, and is tried again",
+    ),
+    (
+        "killed in the middle of an effect",
+        "it dies in the middle of an effect",
+        "the effect is begun again, with the same idempotency key",
+    ),
+    (
+        "killed before the reply to their exchange",
+        "it dies before it hears that its results are recorded",
+        "they are recorded once; what it was given with the lost reply is tried again",
+    ),
+    ("killed after the reply to their exchange", "it dies as soon as it has heard it", "the same"),
+    (
+        "steps that ran out of attempts",
+        "a step kills every worker that runs it",
+        "it ends as `retries_exhausted`; other steps of its task and of its workers go on",
+    ),
+    (
+        "pauses with stale settlements refused",
+        "a process is stopped for longer than its lease, and goes on",
+        "what it hands in late is refused (`lease_lost`), and changes nothing",
+    ),
+    (
+        "exchanges cut",
+        "a connection is cut, before, while or after a call is done",
+        "the call is made again: it happens once, with one answer",
+    ),
+    ("sessions terminated", "sessions are terminated", "the same"),
+    (
+        "roads that fell silent",
+        "the network falls silent",
+        "the worker stops its steps before their leases end; others go on when they have",
+    ),
+    (
+        "server stops",
+        "the server stops without a warning, and starts again",
+        "workers wait for it; what was committed is there",
+    ),
+    (
+        "submissions whose outcome nobody knew",
+        "a submitter does not hear what became of its submission",
+        "it submits again under the same key: there is one task",
+    ),
+    (
+        "tasks cancelled, paused or retried by hand",
+        "a person cancels, pauses, resumes or retries meanwhile",
+        "it holds from the moment of the answer",
+    ),
+];
+
+/// The matrix with what a run has come to, as a table of the guide.
+pub fn matrix(torture: &Torture) -> String {
+    let mut table = String::from("| what fails | what happens | times in this run |\n|---|---|---|\n");
+    for (what, fails, happens) in MATRIX {
+        table += &format!("| {fails} | {happens} | {} |\n", torture.counted(what));
+    }
+    table
+}
+
 struct Line {
     at: i64,
     what: String,
@@ -203,6 +273,22 @@ fn read(line: &str) -> Line {
     Line { at: at.parse().unwrap(), what: what.into(), step: step.parse().unwrap(), claim: claim.parse().unwrap() }
 }
 
+/// How long it took from a death until others could go on with what it held: the median and the greatest, in milliseconds.
+async fn recoveries(torture: &Torture, lines: &[Line]) -> (i64, i64) {
+    let deaths: HashMap<Uuid, i64> =
+        lines.iter().filter(|line| line.what.starts_with("dies-")).map(|line| (line.claim, line.at)).collect();
+    let ends: Vec<(Uuid, i64)> = sqlx::query_as(
+        "select h.claim_id, (extract(epoch from h.at) * 1000000)::bigint from tasker.workflow_step_transitions h where h.verb = 'reap'",
+    )
+    .fetch_all(torture.tasker.store().pool())
+    .await
+    .unwrap();
+    let mut times: Vec<i64> =
+        ends.into_iter().filter_map(|(claim, at)| Some((at - deaths.get(&claim)?) / 1000)).collect();
+    times.sort();
+    (times.get(times.len() / 2).copied().unwrap_or_default(), times.last().copied().unwrap_or_default())
+}
+
 /// What the run has come to.
 async fn tell(torture: &Torture, lines: &[Line]) {
     let pool = torture.tasker.store().pool();
@@ -216,6 +302,9 @@ async fn tell(torture: &Torture, lines: &[Line]) {
     refused.sort();
     refused.dedup();
     torture.set("pauses with stale settlements refused", refused.len() as u64);
+    let (median, most) = recoveries(torture, lines).await;
+    torture.set("ms from a death until its step may run again, median", median as u64);
+    torture.set("ms from a death until its step may run again, at most", most as u64);
     for (what, sql) in [
         ("leases that expired", "select count(*) from tasker.workflow_step_transitions where verb = 'reap'"),
         (
