@@ -6,13 +6,13 @@ use std::{collections::HashMap, iter};
 use uuid::Uuid;
 
 use crate::support::{
-    Claim, Outcome, Play,
-    contender::{self, Ring},
-    with_database,
+    Chance, Claim, Outcome, Play, cases,
+    contender::{self, Contender, Ring},
+    seed, with_database,
 };
 
 /// Verbs over the step s or its task, by the worker that holds s or by somebody else.
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "claim",
     "complete",
     "fail",
@@ -29,46 +29,106 @@ const VERBS: [&str; 16] = [
     "task:retry",
     "task:pause",
     "task:resume",
+    "submit",
 ];
 
 /// These pass over what somebody has locked, as if it were not there.
 const PASS_OVER: [&str; 3] = ["claim", "heartbeat", "reap"];
 
+/// What came before, and how the task was submitted.
+type Situation = (&'static str, &'static str);
+
+const DUE: Situation = ("p:complete", "unique=k");
+const RUNNING: Situation = ("p:complete s:in_progress", "unique=k");
+const OVERDUE: Situation = ("p:complete s:in_progress +31s", "unique=k,deadline=10s");
+const PAUSED: Situation = ("p:complete s:asked(10s) +10s task:pause", "unique=k");
+const DEAD: Situation = ("z:complete p:complete s:fatal", "unique=k");
+
 #[test]
 fn verbs_that_meet_over_a_step_that_is_due() {
-    all_pairs("p:complete", "");
+    all_pairs(DUE);
 }
 
 #[test]
 fn verbs_that_meet_over_a_running_step() {
-    all_pairs("p:complete s:in_progress", "");
+    all_pairs(RUNNING);
 }
 
 #[test]
 fn verbs_that_meet_over_a_running_step_whose_lease_and_deadline_have_passed() {
-    all_pairs("p:complete s:in_progress +31s", "deadline=10s");
+    all_pairs(OVERDUE);
 }
 
 #[test]
 fn verbs_that_meet_over_a_step_that_waits_for_its_retry_in_a_paused_task() {
-    all_pairs("p:complete s:asked(10s) +10s task:pause", "");
+    all_pairs(PAUSED);
 }
 
 #[test]
 fn verbs_that_meet_over_a_dead_step_in_a_failed_task() {
-    all_pairs("z:complete p:complete s:fatal", "");
+    all_pairs(DEAD);
 }
 
-fn all_pairs(history: &str, how: &str) {
+/// Some of the 24,565 meetings of three, others in each run.
+#[test]
+fn three_verbs_that_meet() {
     with_database(async |db| {
-        let mut stage = Stage { play: Play::of(db, "p > s > c; z").await, history, how };
+        let (seed, cases) = (seed(), cases(100));
+        let mut chance = Chance::mixed(seed);
+        let mut ring = Ring::new(db).await;
+        let mut third = Contender::new(db).await;
+        for number in 0..cases {
+            let situation = [DUE, RUNNING, OVERDUE, PAUSED, DEAD][number % 5];
+            let mut stage = Stage { play: Play::of(db, "p > s > c; z").await, situation };
+            let verbs: Vec<&str> = (0..3).map(|_| VERBS[chance.of(VERBS.len())]).collect();
+            let scene = stage.set().await;
+            let sql: Vec<String> = verbs.iter().map(|verb| stage.statement(&scene, verb)).collect();
+            let (said, again, three) = ring.meet_three(db, third, &sql).await;
+            (ring, third) = (again, three);
+            let picture = stage.clear().await;
+            // who passes over what is locked, or gave up, may as well not have come
+            let may_be_absent = |n: &usize| {
+                PASS_OVER.contains(&verbs[*n]) || said[*n].as_ref().is_err_and(|code| code == "lock_not_available")
+            };
+            let mut orders = Vec::new();
+            let mut explained = false;
+            for order in orders_of_three().filter(|order| (0..3).all(|n| order.contains(&n) || may_be_absent(&n))) {
+                let scene = stage.set().await;
+                for n in &order {
+                    let _ = third.run(&stage.statement(&scene, verbs[*n])).await;
+                }
+                let serial = stage.clear().await;
+                explained = serial == picture;
+                orders.push(format!("{order:?}:\n{serial}"));
+                if explained {
+                    break;
+                }
+            }
+            assert!(
+                explained,
+                "seed {seed}, {situation:?}: {verbs:?} ({said:?}) ended like no order of them:\n{picture}{}",
+                orders.join("\n")
+            );
+        }
+    });
+}
+
+/// All orders of all or some of three.
+fn orders_of_three() -> impl Iterator<Item = Vec<usize>> {
+    let three = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    (1..=3).rev().flat_map(move |length| three.into_iter().map(move |order| order[..length].to_vec()))
+}
+
+fn all_pairs(situation: Situation) {
+    with_database(async |db| {
+        let mut stage = Stage { play: Play::of(db, "p > s > c; z").await, situation };
         let mut ring = Ring::new(db).await;
         let mut serial = HashMap::new();
         for first in VERBS {
             for second in iter::once("").chain(VERBS) {
                 let scene = stage.set().await;
                 let _ = ring.one_by_one(&stage.statement(&scene, first), &stage.statement(&scene, second)).await;
-                serial.insert((first, second), stage.clear(&scene).await);
+                serial.insert((first, second), stage.clear().await);
             }
         }
         let mut strange = Vec::new();
@@ -78,7 +138,7 @@ fn all_pairs(history: &str, how: &str) {
                 let (one, other) = (stage.statement(&scene, first), stage.statement(&scene, second));
                 let (said, answer, waited, again) = ring.meet(db, &one, "commit", &other).await;
                 ring = again;
-                let picture = stage.clear(&scene).await;
+                let picture = stage.clear().await;
                 let gave_up = answer.as_ref().is_err_and(|code| code == "lock_not_available");
                 let passes = (PASS_OVER.contains(&second) || gave_up) && picture == serial[&(first, "")];
                 if picture != serial[&(first, second)] && picture != serial[&(second, first)] && !passes {
@@ -104,8 +164,7 @@ fn all_pairs(history: &str, how: &str) {
 /// Where the verbs meet: each time a new task, brought to the same point.
 struct Stage<'a> {
     play: Play<'a>,
-    history: &'a str,
-    how: &'a str,
+    situation: Situation,
 }
 
 /// One task, and the last claim of its step s.
@@ -119,8 +178,8 @@ impl Stage<'_> {
     async fn set(&mut self) -> Scene {
         self.play.tasks.clear();
         self.play.claims.clear();
-        let history = self.history;
-        self.play.live(&format!("submit({})", self.how)).await;
+        let (history, how) = self.situation;
+        self.play.live(&format!("submit({how})")).await;
         self.play.live(history).await;
         let task = self.play.task();
         let claims: Vec<Uuid> = self
@@ -133,13 +192,19 @@ impl Stage<'_> {
     }
 
     /// How the task stands, nothing in it diverging; then it goes out of the way of the next one.
-    async fn clear(&mut self, scene: &Scene) -> String {
+    async fn clear(&mut self) -> String {
         self.play.live("+0s").await;
-        let picture = self.play.picture().await;
-        let state: String =
-            self.play.db.value(&format!("select state::text from tasker.tasks where task_id = '{}'", scene.task)).await;
-        if state != "complete" && state != "cancelled" {
-            self.play.db.cancel_task(scene.task, Default::default()).await.unwrap();
+        let mut picture = self.play.picture().await;
+        // and those that were submitted in its place
+        let others: i64 = self.play.db.value("select count(*) from tasker.unique_live_keys").await;
+        picture += &format!("live under its key: {others}\n");
+        for task in self
+            .play
+            .db
+            .column::<Uuid>("select task_id from tasker.tasks where state not in ('complete', 'cancelled')")
+            .await
+        {
+            self.play.db.cancel_task(task, Default::default()).await.unwrap();
         }
         picture
     }
@@ -165,6 +230,11 @@ impl Stage<'_> {
             "task:retry" => format!("select tasker.retry_task('{task}')::text"),
             "task:pause" => format!("select tasker.pause_task('{task}')::text"),
             "task:resume" => format!("select tasker.resume_task('{task}')::text"),
+            // under the key that the task holds while it is live
+            "submit" => format!(
+                "select (tasker.submit_task('test', '{}', unique_while_live => 'k') = '{task}')::text",
+                self.play.definition.name
+            ),
             "" => "select null::text".into(),
             other => panic!("{other} is no verb"),
         }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use uuid::Uuid;
 
 use crate::support::{
-    Claim, Outcome, Play, TestDatabase, Worker,
+    Claim, Outcome, Play, TestDatabase, Worker, cases,
     contender::{self, Contender, REAP, Ring, beat, claim, release, settle},
     with_database, with_real_clock,
 };
@@ -526,7 +526,7 @@ async fn wander(mut session: sqlx::PgConnection, worker: Worker, tasks: Vec<Uuid
     };
     let mut held: Vec<Claim> = Vec::new();
     sqlx::raw_sql("set deadlock_timeout = '10ms'").execute(&mut session).await.unwrap();
-    for _ in 0..150 {
+    for _ in 0..cases(1700) {
         let task = tasks[chance(tasks.len() as u64)];
         let step = tasker::step_id(task, chance(6) as i32);
         let by_hand = |verb: &str| {

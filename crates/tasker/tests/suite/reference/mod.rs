@@ -9,12 +9,7 @@ mod vectors;
 mod views;
 mod world;
 
-use std::{
-    env,
-    time::{SystemTime, UNIX_EPOCH},
-};
-
-use crate::support::{Chance, with_database};
+use crate::support::{Chance, cases as all_cases, seed, with_database};
 use world::Game;
 
 /// Seeds that found something.
@@ -24,16 +19,9 @@ const CASES: usize = 100_000;
 /// Over how many tests they are spread, so that all processors have some.
 const SHARES: usize = 4;
 
-fn number(variable: &str) -> Option<u64> {
-    let text = env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
-}
-
 /// Plays games until so many cases have been compared.
 fn play(share: u64, cases: usize, is_hostile: bool) {
-    let seed = number("TASKER_TEST_SEED")
-        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64 % 1_000_000_000);
-    println!("TASKER_TEST_SEED={seed} repeats this");
+    let seed = seed();
     with_database(async |db| {
         world::prepare(db).await;
         let (mut compared, mut seen) = (0, world::Seen::default());
@@ -51,14 +39,14 @@ fn play(share: u64, cases: usize, is_hostile: bool) {
 }
 
 fn random_histories(share: u64) {
-    play(share, number("TASKER_TEST_CASES").map_or(CASES, |cases| cases as usize) / SHARES, false);
+    play(share, all_cases(CASES) / SHARES, false);
 }
 
 /// Replies get lost, the clock goes back, and after everything that happens every promise is asked about; then nothing goes wrong any more,
 /// and every task ends.
 #[test]
 fn whatever_goes_wrong_the_promises_hold_and_every_task_ends() {
-    play(SHARES as u64, number("TASKER_TEST_CASES").map_or(CASES, |cases| cases as usize) / 60, true);
+    play(SHARES as u64, all_cases(CASES) / 60, true);
 }
 
 #[test]

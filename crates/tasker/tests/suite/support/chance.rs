@@ -19,3 +19,21 @@ impl Chance {
         (self.0 >> 33) as usize % n
     }
 }
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}
+
+/// Where random cases begin: another place in each run, printed so that `TASKER_TEST_SEED` can repeat it.
+pub fn seed() -> u64 {
+    let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64 % 1_000_000_000;
+    let seed = number("TASKER_TEST_SEED").unwrap_or_else(now);
+    println!("TASKER_TEST_SEED={seed} repeats this");
+    seed
+}
+
+/// How many random cases: so many, or those that `TASKER_TEST_CASES` wants.
+pub fn cases(usual: usize) -> usize {
+    number("TASKER_TEST_CASES").map_or(usual, |cases| cases as usize)
+}

@@ -115,6 +115,19 @@ impl Ring {
         (said, answer, waited, Ring(one, other))
     }
 
+    /// The first stops before the end of its transaction, the second runs into it, and the third into both.
+    pub async fn meet_three(self, db: &TestDatabase, third: Contender, sql: &[String]) -> (Vec<Said>, Ring, Contender) {
+        let Ring(mut one, two) = self;
+        let first = one.begin(&sql[0]).await;
+        let second = two.start(&sql[1]);
+        second.is_blocked(db).await;
+        let third = third.start(&sql[2]);
+        third.is_blocked(db).await;
+        one.end(if first.is_err() { "rollback" } else { "commit" }).await;
+        let ((two, second), (three, third)) = (second.answer().await, third.answer().await);
+        (vec![first, second, third], Ring(one, two), three)
+    }
+
     /// One after the other.
     pub async fn one_by_one(&mut self, first: &str, second: &str) -> (Said, Said) {
         (self.0.run(first).await, self.1.run(second).await)

@@ -14,7 +14,7 @@ mod stage;
 pub mod watch;
 mod worker;
 
-pub use chance::Chance;
+pub use chance::{Chance, cases, seed};
 pub use database::{Moment, TestDatabase};
 pub use invariants::violations;
 pub use play::{Play, code};

@@ -18,7 +18,7 @@ use std::{
 use sqlx::{ConnectOptions, postgres::PgConnectOptions};
 use tasker::{Tasker, workflow::Definition};
 
-use crate::support::{Chance, breakage};
+use crate::support::{Chance, breakage, seed};
 use faults::Torture;
 
 /// How long the work that is left may take when nothing goes wrong any more.
@@ -64,9 +64,7 @@ const REACHED: &[(&str, u64)] = &[
 #[test]
 fn nothing_is_lost_or_done_twice_whatever_is_killed() {
     let seconds = std::env::var("TASKER_TORTURE_SECONDS").map_or(60, |text| text.parse().unwrap());
-    let seed = std::env::var("TASKER_TEST_SEED")
-        .map_or_else(|_| uuid::Uuid::new_v4().as_u64_pair().0 >> 32, |text| text.parse().unwrap());
-    println!("TASKER_TEST_SEED={seed} decides the same faults");
+    let seed = seed();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(torture(Duration::from_secs(seconds), Chance::mixed(seed)));
 }
