@@ -1,12 +1,15 @@
 //! The schema as a thing of its own: it describes itself, is brought about safely, and does not tear away what stands on it.
 
-use sqlx::Connection;
+use sqlx::{Connection, Row};
 use tasker::{
     Error,
+    context::TaskExecutionContext,
     store::{MigrationReport, SCHEMA_VERSION, Store},
 };
 
-use crate::support::{Play, TestDatabase, contender, with_database, with_empty_database};
+use uuid::Uuid;
+
+use crate::support::{Fate, Moment, Play, Proxy, TestDatabase, contender, with_database, with_empty_database};
 
 #[test]
 fn everything_has_a_comment() {
@@ -264,6 +267,86 @@ fn a_migration_that_was_killed_is_taken_up_by_the_next() {
         tx.rollback().await.unwrap();
         db.migrate().await.unwrap();
         db.require_schema().await.unwrap();
+    });
+}
+
+#[test]
+fn a_migration_that_dies_at_any_statement_is_taken_up_by_the_next() {
+    with_empty_database("", async |db| {
+        db.migrate().await.unwrap();
+        let mut fresh = without_ids(catalogue(db).await);
+        fresh.sort();
+        for statement in 0.. {
+            let mut has_died = false;
+            for fate in [Fate::IsLost, Fate::LosesItsReply] {
+                db.run("drop schema tasker cascade").await;
+                let road = Proxy::to(db.options());
+                let store = Store::connect(road.url().parse().unwrap(), 1, false).await.unwrap();
+                road.and_everything();
+                let before = road.exchanges();
+                road.decide(move |number| if number == before + statement { fate } else { Fate::Arrives });
+                has_died |= store.migrate().await.is_err();
+                drop(road);
+                db.migrate().await.unwrap();
+                let mut again = without_ids(catalogue(db).await);
+                again.sort();
+                assert_eq!(again, fresh, "it died at statement {statement}: {fate:?}");
+            }
+            if !has_died {
+                assert!(statement > 10, "{statement} statements");
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn workers_that_run_already_go_on_after_a_migration() {
+    // their calls, by position, are pinned from here on: what is added to a function has a default
+
+    with_database(async |db| {
+        let play = Play::through(db, "a > b", "").await;
+        let handlers: Vec<String> = play.definition.steps.iter().map(|step| step.handler.clone()).collect();
+        let worker = Uuid::new_v4();
+        let ids: Vec<i32> = sqlx::query_scalar("select tasker.register_worker($1, $2, 'old')")
+            .bind(worker)
+            .bind(&handlers)
+            .fetch_one(db.pool())
+            .await
+            .unwrap();
+        let exchange = async |task: Vec<Uuid>, steps: Vec<i32>, claims: Vec<Uuid>| {
+            let outcomes = vec!["complete"; steps.len()];
+            let rows = sqlx::query(
+                "select x.answers, x.claim_id, x.step_number, x.task_id from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) x",
+            )
+            .bind(worker).bind(task).bind(&steps).bind(claims).bind(&outcomes).bind(vec!["1"; steps.len()])
+            .bind(vec![None::<String>; steps.len()]).bind(vec![None::<bool>; steps.len()]).bind(vec![None::<f64>; steps.len()])
+            .bind(vec![None::<Moment>; steps.len()])
+            .bind(&ids).bind(vec![1i16; ids.len()]).bind(vec![Moment::UNIX_EPOCH; ids.len()]).bind(vec![""; ids.len()])
+            .bind(10).bind(std::time::Duration::from_secs(30)).bind(None::<Uuid>).bind(None::<Moment>)
+            .fetch_all(db.pool())
+            .await
+            .unwrap();
+            rows.iter()
+                .skip(1)
+                .map(|row| (row.get("task_id"), row.get("step_number"), row.get("claim_id")))
+                .collect::<Vec<(Uuid, i32, Uuid)>>()
+        };
+        let first = exchange(vec![], vec![], vec![]).await;
+        assert_eq!(first.iter().map(|claim| claim.1).collect::<Vec<_>>(), [0]);
+        let second = exchange(vec![first[0].0], vec![0], vec![first[0].2]).await;
+        assert_eq!(second.iter().map(|claim| claim.1).collect::<Vec<_>>(), [1]);
+        assert!(exchange(vec![second[0].0], vec![1], vec![second[0].2]).await.is_empty());
+        let beat: Vec<String> = sqlx::query_scalar("select tasker.heartbeat($1, $2, $3, $4, interval '30 s')")
+            .bind(worker)
+            .bind(vec![second[0].0])
+            .bind(vec![1])
+            .bind(vec![second[0].2])
+            .fetch_one(db.pool())
+            .await
+            .unwrap();
+        assert_eq!(beat, ["lease_lost"]);
+        assert!(TaskExecutionContext::find(db, play.task()).await.unwrap().unwrap().is_complete());
     });
 }
 

@@ -107,6 +107,11 @@ impl Proxy {
         self.shared.least.store(SUBMISSION_PARAMETERS, Ordering::Relaxed);
     }
 
+    /// Decides about every statement.
+    pub fn and_everything(&self) {
+        self.shared.least.store(0, Ordering::Relaxed);
+    }
+
     /// How many exchanges were sent so far.
     pub fn exchanges(&self) -> usize {
         *self.shared.exchanges.borrow()
@@ -201,7 +206,8 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
                         }
                         _ => {}
                     }
-                    let ends_an_exchange = message[0] == b'S' && std::mem::take(&mut is_exchange);
+                    let is_any = message[0] == b'Q' && shared.least.load(Ordering::Relaxed) == 0;
+                    let ends_an_exchange = is_any || message[0] == b'S' && std::mem::take(&mut is_exchange);
                     sent += message.len();
                     if !ends_an_exchange {
                         continue;
@@ -218,7 +224,7 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
                         }
                         Fate::LosesItsReply => {
                             let _ = server.write_all(&asked[..sent]).await;
-                            while !answered.ends_with(READY) && matches!(server.read_buf(&mut answered).await, Ok(1..)) {}
+                            while !is_ready(&answered) && matches!(server.read_buf(&mut answered).await, Ok(1..)) {}
                             return;
                         }
                     }
@@ -248,8 +254,10 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
 const EXCHANGE_PARAMETERS: u16 = 21;
 /// Those of `tasker.submit_tasks`.
 const SUBMISSION_PARAMETERS: u16 = 10;
-/// ReadyForQuery, outside of a transaction: the last message of every reply.
-const READY: &[u8] = b"Z\0\0\0\x05I";
+/// Whether a reply has come to its last message, ReadyForQuery, in a transaction or outside.
+fn is_ready(answered: &[u8]) -> bool {
+    matches!(answered.last_chunk(), Some(b"Z\0\0\0\x05I" | b"Z\0\0\0\x05T" | b"Z\0\0\0\x05E"))
+}
 
 /// The first whole message; the very first of a connection has no kind.
 fn message(bytes: &[u8], begun: bool) -> Option<&[u8]> {

@@ -116,6 +116,6 @@ async fn torture(time: Duration, chance: Chance) {
             format!("{what}: {} in {time:?}, at least one in {}s was to be", torture.counted(what), every * 2)
         })
         .collect();
-    println!("{}\n\n{}", torture.told(), witness::matrix(&torture));
+    println!("{}\n\n{}", torture.told(), witness::matrix(&torture, time));
     assert!(missed.is_empty(), "what was not reached was not tested:\n{}", missed.join("\n"));
 }

@@ -8,74 +8,101 @@ use uuid::Uuid;
 use super::{faults::Torture, worker};
 use crate::support::violations;
 
-/// What fails, and what comes of it. The first word is what is counted.
-const MATRIX: &[(&str, &str, &str)] = &[
+/// What fails, what comes of it, and how soon work goes on, in terms of a lease L. The first word is what is counted.
+const MATRIX: &[(&str, &str, &str, &str)] = &[
     (
         "workers killed",
         "a worker's process is killed, at any instruction",
-        "its attempts fail as `lease_expired` when their leases end, and are tried again; everything else goes on",
+        "its attempts have failed (`lease_expired`) and are tried again; everything else goes on",
+        "L + 1 s",
     ),
     (
         "killed after the claim's commit",
-        "it dies after the claim and before it has done anything",
-        "the attempt counts, and is tried again",
+        "it dies after the claim, before it has done anything",
+        "the attempt counts, and the step is tried again",
+        "L + 1 s",
     ),
     (
         "killed in the middle of an effect",
         "it dies in the middle of an effect",
         "the effect is begun again, with the same idempotency key",
+        "L + 1 s",
     ),
     (
         "killed before the reply to their exchange",
         "it dies before it hears that its results are recorded",
-        "they are recorded once; what it was given with the lost reply is tried again",
+        "they are recorded once; what the lost reply gave it is tried again",
+        "L + 1 s",
     ),
-    ("killed after the reply to their exchange", "it dies as soon as it has heard it", "the same"),
+    (
+        "killed after the reply to their exchange",
+        "it dies as soon as it has heard it",
+        "they are recorded once; what it was given is tried again",
+        "L + 1 s",
+    ),
     (
         "steps that ran out of attempts",
         "a step kills every worker that runs it",
-        "it ends as `retries_exhausted`; other steps of its task and of its workers go on",
+        "it ends as `retries_exhausted`; the other steps go on",
+        "attempts * (L + 1 s)",
     ),
     (
         "pauses with stale settlements refused",
         "a process is stopped for longer than its lease, and goes on",
-        "what it hands in late is refused (`lease_lost`), and changes nothing",
+        "what it hands in late is refused (`lease_lost`) and changes nothing",
+        "L + 1 s",
     ),
     (
         "exchanges cut",
-        "a connection is cut, before, while or after a call is done",
+        "a connection is cut before, while or after a call is done",
         "the call is made again: it happens once, with one answer",
+        "at once",
     ),
-    ("sessions terminated", "sessions are terminated", "the same"),
+    ("sessions terminated", "sessions are terminated", "the same", "at once"),
     (
         "roads that fell silent",
         "the network falls silent",
-        "the worker stops its steps before their leases end; others go on when they have",
+        "the worker stops its steps before their leases end, and others go on",
+        "L + 1 s",
     ),
     (
         "server stops",
         "the server stops without a warning, and starts again",
         "workers wait for it; what was committed is there",
+        "when it is back",
     ),
     (
         "submissions whose outcome nobody knew",
         "a submitter does not hear what became of its submission",
-        "it submits again under the same key: there is one task",
+        "it submits again under the same key, and there is one task",
+        "at once",
     ),
     (
         "tasks cancelled, paused or retried by hand",
         "a person cancels, pauses, resumes or retries meanwhile",
-        "it holds from the moment of the answer",
+        "it holds from the answer on",
+        "at once",
     ),
 ];
 
-/// The matrix with what a run has come to, as a table of the guide.
-pub fn matrix(torture: &Torture) -> String {
-    let mut table = String::from("| what fails | what happens | times in this run |\n|---|---|---|\n");
-    for (what, fails, happens) in MATRIX {
-        table += &format!("| {fails} | {happens} | {} |\n", torture.counted(what));
+/// The matrix with what a run has come to, as the guide has it.
+pub fn matrix(torture: &Torture, time: std::time::Duration) -> String {
+    let n = |what: &str| torture.counted(what);
+    let mut told = format!(
+        "A run of {} minutes, with leases of {:?} and the server away for a while every few seconds: {} tasks, {} attempts. From the death of a worker \
+         until its step could run again: {} ms (median), {} ms (at most).\n\n",
+        time.as_secs() / 60,
+        worker::LEASE,
+        n("tasks"),
+        n("attempts"),
+        n("ms from a death until its step may run again, median"),
+        n("ms from a death until its step may run again, at most"),
+    );
+    told += "| what fails | what happens | how soon it goes on | times in this run |\n|---|---|---|---|\n";
+    for (what, fails, happens, soon) in MATRIX {
+        told += &format!("| {fails} | {happens} | {soon} | {} |\n", n(what));
     }
-    table
+    format!("<!-- torture -->\n{told}<!-- end -->")
 }
 
 struct Line {
