@@ -1,6 +1,7 @@
 //! The engine's rules, tested on a real PostgreSQL server: `scripts/test`. All tests that need a database are modules of
 //! this one program, and get theirs from [`support`].
 
+mod bad_input;
 mod by_hand;
 mod claims;
 mod divergences;

@@ -1,0 +1,127 @@
+//! What no door in Rust lets through, handed to the doors in SQL, and written past all doors: it is refused with a reason, or it stays
+//! one step's own trouble; lists and views go on, and so does everybody else.
+
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+use tasker::{
+    Settings, Submission,
+    context::TaskExecutionContext,
+    handlers::{Context, function},
+    readiness::StepReadinessStatus,
+};
+use uuid::Uuid;
+
+use crate::support::{Running, TestDatabase, sketch, with_real_clock};
+
+/// JSON texts, and what is wrong with each.
+fn texts() -> Vec<(&'static str, String)> {
+    let nested = |depth: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+    vec![
+        ("as deep as may be", nested(63)),
+        ("one deeper", nested(64)),
+        ("ten thousand deep", nested(10_000)),
+        ("a hundred thousand deep", nested(100_000)),
+        ("no JSON", r#"{"a": }"#.into()),
+        ("NUL", r#"{"a":"x\u0000y"}"#.into()),
+        ("half of a character", r#"{"a":"\ud800"}"#.into()),
+        ("thirty digits", r#"{"a":123456789012345678901234567890}"#.into()),
+        ("beyond a double", r#"{"a":1e400}"#.into()),
+        ("a number of 131,072 digits", r#"{"a":1e131071}"#.into()),
+        ("minus nothing", r#"{"a":-0, "b":1.10}"#.into()),
+        ("two megabytes", format!(r#"{{"a":"{}"}}"#, "x".repeat(2_000_000))),
+        (
+            "a hundred thousand members",
+            format!("{{{}}}", (0..100_000).map(|n| format!(r#""{n}":1"#)).collect::<Vec<_>>().join(",")),
+        ),
+        ("a name twice", r#"{"a":1,"a":2}"#.into()),
+        ("no object", "[1]".into()),
+        ("a text", r#""x""#.into()),
+        ("null", "null".into()),
+        ("directions of writing", r#"{"a\u202e\u200b":"\ufeff"}"#.into()),
+    ]
+}
+
+/// A reason: one of ours, or the database's that a value is invalid or too much.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().to_string();
+    code == "TA001" || code.starts_with("22") || code.starts_with("54")
+}
+
+/// Calls a door, `$1` being the text. `None`: it was refused.
+async fn ask(db: &TestDatabase, what: &str, sql: String, text: &str) -> Option<Uuid> {
+    match sqlx::query_scalar(AssertSqlSafe(sql)).bind(text).fetch_one(db.pool()).await {
+        Ok(id) => Some(id),
+        Err(error) => {
+            assert!(is_refusal(&error), "{what}: {error:?}");
+            None
+        }
+    }
+}
+
+#[test]
+fn whatever_comes_through_sql_is_refused_or_is_one_steps_own_trouble() {
+    with_real_clock(async |db| {
+        let definition = sketch("a > b");
+        let workflow = db.register(&definition).await.unwrap();
+        let name = &definition.name;
+        let mut accepted: Vec<(String, Uuid)> = Vec::new();
+        for (what, text) in texts() {
+            for door in ["context => $1::jsonb", "context => jsonb_build_object('a', 1), tags => $1::jsonb"] {
+                let sql = format!("select tasker.submit_task('test', '{name}', {door})");
+                accepted.extend(ask(db, what, sql, &text).await.map(|task| (format!("{what}, {door}"), task)));
+            }
+            for door in ["tasker.resolve_step", "tasker.edit_step_input"] {
+                let sql = format!("select tasker.submit_task('test', '{name}') where $1 is not null");
+                let task = ask(db, what, sql, &text).await.unwrap();
+                let step = tasker::step_id(task, 0);
+                let sql = format!("select '{task}'::uuid where {door}('{step}', $1::json) is not null");
+                ask(db, what, sql, &text).await;
+                accepted.push((format!("{what}, {door}"), task));
+            }
+        }
+        for (what, arguments) in [
+            ("a year that is none", "run_at => '10000-01-01'::timestamptz"),
+            ("the end of time", "run_at => 'infinity'"),
+            ("the beginning of time", "deadline => '-infinity'"),
+            ("a long summary", "summary => repeat('x', 501)"),
+            ("a summary of two lines", "summary => e'a\\nb'"),
+            ("a summary that turns around", "summary => e'\\u202eabc'"),
+            ("an empty key", "idempotency_key => ''"),
+            ("a long key", "unique_while_live => repeat('x', 256)"),
+            ("an unknown priority", "priority => 'urgent'"),
+            ("no context", "context => null"),
+            ("no such version", "version => '9.9.9'"),
+        ] {
+            let sql = format!("select tasker.submit_task('test', '{name}', {arguments}) where $1 = ''");
+            accepted.extend(ask(db, what, sql, "").await.map(|task| (what.to_string(), task)));
+        }
+        // and past all doors
+        let task = ask(db, "", format!("select tasker.submit_task('test', '{name}') where $1 = ''"), "").await.unwrap();
+        db.run(&format!("update tasker.task_payloads set context = '[1e400]' where task_id = '{task}'")).await;
+        accepted.push(("a row written by hand".into(), task));
+
+        let tasker = db.tasker().await;
+        for step in &definition.steps {
+            tasker.handle(step.handler.clone(), function(async |cx: Context<Value>| Ok(cx.input.is_object())));
+        }
+        // one that is well comes last, and is not held up
+        let well = tasker.submit_version(workflow, &json!({}), Submission::default()).await.unwrap().task_id;
+        let worker = Running::start(&tasker, Settings::default());
+        db.until_task(well, "complete").await;
+        for (what, task) in &accepted {
+            if what == "a year that is none" {
+                continue; // it waits for that year
+            }
+            db.until(&format!("select state in ('complete', 'failed') from tasker.tasks where task_id = '{task}'"))
+                .await;
+            let ends = db.ends(*task).await;
+            let said = ["a complete", "a resolved_manually", "a failed 1/3 input_invalid", "a failed 1/3 not_readable"];
+            assert!(said.iter().any(|said| ends.starts_with(said)), "{what}: {ends}");
+            assert!(TaskExecutionContext::find(db, *task).await.unwrap().is_some(), "{what}");
+            assert_eq!(StepReadinessStatus::for_task(*task).all(db).await.unwrap().len(), 2, "{what}");
+            db.steps_of(*task, 0, 10, true).await.unwrap();
+        }
+        worker.stop().await;
+        assert_eq!(db.tasks(None, None, 1000).await.unwrap().len(), accepted.len() + 1);
+    });
+}
