@@ -5,5 +5,10 @@ select true as wrong,
 from tasker.tasks k
 cross join lateral (select * from tasker.task_execution_contexts c where c.task_id = k.task_id) c
 where k.state in ('pending', 'in_progress')
-  and (c.recommended_action in ('wait_for_dependencies', 'finalize_task') or (c.recommended_action = 'handle_failures' and not c.paused))
+  and case
+    when c.execution_status in ('waiting_for_retry', 'scheduled') then c.next_retry_at is null
+    -- a failure that does not end a paused task waits for its resumption
+    when c.execution_status = 'blocked_by_failures' then not k.paused
+    else c.execution_status not in ('has_ready_steps', 'processing', 'paused', 'waiting_for_capacity')
+  end
 order by c.task_id

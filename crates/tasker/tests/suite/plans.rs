@@ -387,10 +387,15 @@ fn looking_for_divergences_of_live_tasks_does_not_recount_history() {
         fill(db, &diamond, 10_000).await;
         db.run("select count(tasker.cancel_task(k.task_id)) from tasker.tasks k where k.run_at > now() and k.state = 'pending'").await;
         what_is_dead_is_dead_to_all(db).await;
-        let check = include_str!("../../sql/doctor/divergences.sql");
-        let watch = Watch::new(db, &[]).await;
-        let found = sqlx::query(check).bind(false).fetch_all(watch.store.pool()).await.unwrap();
-        let cost = watch.cost();
-        assert!(found.is_empty() && cost.buffers < 500, "{cost:?}");
+        for check in [
+            include_str!("../../sql/doctor/divergences.sql"),
+            include_str!("../../sql/doctor/counts.sql"),
+            include_str!("../../sql/doctor/histories.sql"),
+        ] {
+            let watch = Watch::new(db, &[]).await;
+            let found = sqlx::query(check).bind(false).fetch_all(watch.store.pool()).await.unwrap();
+            let cost = watch.cost();
+            assert!(found.is_empty() && cost.buffers < 500, "{cost:?} {check}");
+        }
     });
 }

@@ -1,15 +1,18 @@
 //! The schema as a thing of its own: it describes itself, is brought about safely, and does not tear away what stands on it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
 use sqlx::{Connection, Row};
 use tasker::{
-    Error,
+    Error, Settings,
     context::TaskExecutionContext,
+    handlers::{Context, function},
     store::{MigrationReport, SCHEMA_VERSION, Store},
 };
-
 use uuid::Uuid;
 
-use crate::support::{Fate, Moment, Play, Proxy, TestDatabase, contender, with_database, with_empty_database};
+use crate::support::{Fate, Moment, Play, Proxy, Running, TestDatabase, contender, with_database, with_empty_database};
 
 #[test]
 fn everything_has_a_comment() {
@@ -158,8 +161,13 @@ async fn catalogue(db: &TestDatabase) -> Vec<String> {
     .await
 }
 
-fn without_ids(lines: Vec<String>) -> Vec<String> {
-    lines.into_iter().map(|line| line.trim_start_matches(char::is_numeric).to_string()).collect()
+async fn catalogue_without_ids(db: &TestDatabase) -> BTreeSet<String> {
+    catalogue(db).await.iter().map(|line| line.trim_start_matches(char::is_numeric).to_string()).collect()
+}
+
+/// What two catalogues do not share.
+fn differences(one: &BTreeSet<String>, other: &BTreeSet<String>) -> Vec<String> {
+    one.symmetric_difference(other).cloned().collect()
 }
 
 #[test]
@@ -170,7 +178,7 @@ fn a_database_of_any_older_version_becomes_like_a_fresh_one_and_keeps_its_work()
     for version in 1..migrations.len() {
         with_empty_database("", async |db| {
             db.migrate().await.unwrap();
-            let mut fresh = without_ids(catalogue(db).await);
+            let fresh = catalogue_without_ids(db).await;
             db.run("drop schema tasker cascade; create schema tasker").await;
             for migration in &migrations[..version] {
                 db.run(&std::fs::read_to_string(migration).unwrap()).await;
@@ -184,10 +192,8 @@ fn a_database_of_any_older_version_becomes_like_a_fresh_one_and_keeps_its_work()
             .await;
             let report = db.migrate().await.unwrap();
             assert_eq!((report.migrations.len(), report.replaced), (migrations.len() - version, true));
-            let mut upgraded = without_ids(catalogue(db).await);
-            fresh.sort();
-            upgraded.sort();
-            assert_eq!(upgraded, fresh, "from version {version}");
+            let upgraded = catalogue_without_ids(db).await;
+            assert_eq!(differences(&upgraded, &fresh), [""; 0], "from version {version}");
             assert_eq!(db.value::<i64>("select count(*) from tasker.tasks").await, 1);
             db.run("drop schema tasker cascade").await;
             db.migrate().await.unwrap();
@@ -195,18 +201,101 @@ fn a_database_of_any_older_version_becomes_like_a_fresh_one_and_keeps_its_work()
     }
 }
 
+/// Of tasks and steps, by their names: what a view says.
+const ANSWERS: &[&str] = &[
+    "select i.idempotency_key || ' ' || s.name, to_jsonb(s) from tasker.workflow_steps s join tasker.idempotency_keys i using (task_id)",
+    "select i.idempotency_key || ' ' || s.workflow_step_id, to_jsonb(s) from tasker.step_readiness_statuses s join tasker.idempotency_keys i using (task_id)",
+    "select i.idempotency_key, to_jsonb(c) from tasker.task_execution_contexts c join tasker.idempotency_keys i using (task_id)",
+];
+
+async fn answers(db: &TestDatabase) -> BTreeMap<String, Value> {
+    let mut answers = BTreeMap::new();
+    for (number, sql) in ANSWERS.iter().enumerate() {
+        let rows: Vec<(String, Value)> = sqlx::query_as(*sql).fetch_all(db.pool()).await.unwrap();
+        answers.extend(rows.into_iter().map(|(name, answer)| (format!("{number} {name}"), answer)));
+    }
+    answers
+}
+
+#[test]
+fn work_in_every_state_that_version_1_left_goes_on() {
+    with_empty_database("", async |db| {
+        db.run(include_str!("fixtures/version_1.sql")).await;
+        let before = answers(db).await;
+        let names: Vec<(Uuid, String)> = sqlx::query_as("select task_id, idempotency_key from tasker.idempotency_keys")
+            .fetch_all(db.pool())
+            .await
+            .unwrap();
+        let names: BTreeMap<_, _> = names.into_iter().collect();
+        let states =
+            "select string_agg(distinct s.state::text, ' ' order by s.state::text) from tasker.workflow_steps s";
+        let all = "cancelled complete failed in_progress pending resolved_manually skipped";
+        assert_eq!(db.value::<String>(states).await, all);
+        assert_eq!(db.migrate().await.unwrap().migrations.len() as i32, SCHEMA_VERSION - 1);
+        let after = answers(db).await;
+        assert_eq!(before.len(), after.len());
+        for (name, before) in &before {
+            let after = after[name].as_object().unwrap();
+            for (column, value) in before.as_object().unwrap() {
+                assert_eq!(&after[column], value, "{name}: {column}");
+            }
+        }
+
+        // what it has written, this program finishes
+        db.hold_the_clock().await;
+        db.set_clock("2101-01-01T00:00:00Z".parse().unwrap()).await;
+        let tasker = db.tasker().await;
+        for handler in ["upgrade.work", "upgrade.call"] {
+            tasker.handle(handler, function(async |_: Context<Value>| Ok(json!({ "said": "done" }))));
+        }
+        db.run("select tasker.resume_task(task_id) from tasker.idempotency_keys where idempotency_key = 'paused'")
+            .await;
+        let worker = Running::start(&tasker, Settings::default());
+        // the calls of version 1's worker are still out: the limit of two holds
+        let idle = "select not exists (select from tasker.ready_steps where limit_key = '' and queue_at <= tasker.clock()) and not exists (
+            select from tasker.leases where worker_id <> '00000000-0000-7000-8000-000000000001')";
+        db.until(idle).await;
+        let waits =
+            "select count(*) from tasker.step_readiness_statuses where blocking_reason = 'concurrency_limit_reached'";
+        assert_eq!(db.value::<i64>(waits).await, 3);
+        assert_eq!(db.value::<i64>("select count(*) from tasker.leases l where l.limit_key <> ''").await, 2);
+        // until nobody believes that worker any more
+        db.set_clock("2200-01-01T00:00:00Z".parse().unwrap()).await;
+        db.until("select count(*) = 0 from tasker.leases l where l.lease_expires_at < '2190-01-01'").await;
+        db.set_clock("2200-01-02T00:00:00Z".parse().unwrap()).await;
+        db.until("select count(*) = 0 from tasker.tasks where state in ('pending', 'in_progress')").await;
+        worker.stop().await;
+        let ends: Vec<(Uuid, String)> =
+            sqlx::query_as("select task_id, state::text from tasker.tasks where state <> 'complete'")
+                .fetch_all(db.pool())
+                .await
+                .unwrap();
+        let mut ends: Vec<String> = ends.iter().map(|(task, state)| format!("{} {state}", names[task])).collect();
+        ends.sort();
+        assert_eq!(
+            ends,
+            [
+                "cancelled cancelled",
+                "dead failed",
+                "deadline failed",
+                "overdue failed",
+                "resolved resolved_manually",
+                "step_cancelled failed"
+            ]
+        );
+    });
+}
+
 #[test]
 fn replacing_the_functions_gives_the_catalogue_of_a_fresh_database() {
     with_empty_database("", async |db| {
         db.migrate().await.unwrap();
-        let mut fresh = without_ids(catalogue(db).await);
+        let fresh = catalogue_without_ids(db).await;
         db.run("create function tasker.of_an_older_version() returns int language sql return 1; update tasker.schema_objects set content_hash = 'of an older version'").await;
         let report = db.migrate().await.unwrap();
         assert_eq!((report.migrations.len(), report.replaced), (0, true));
-        let mut replaced = without_ids(catalogue(db).await);
-        fresh.sort();
-        replaced.sort();
-        assert_eq!(replaced, fresh);
+        let replaced = catalogue_without_ids(db).await;
+        assert_eq!(differences(&replaced, &fresh), [""; 0]);
     });
 }
 
@@ -271,33 +360,41 @@ fn a_migration_that_was_killed_is_taken_up_by_the_next() {
 }
 
 #[test]
-fn a_migration_that_dies_at_any_statement_is_taken_up_by_the_next() {
-    with_empty_database("", async |db| {
-        db.migrate().await.unwrap();
-        let mut fresh = without_ids(catalogue(db).await);
-        fresh.sort();
-        for statement in 0.. {
-            let mut has_died = false;
-            for fate in [Fate::IsLost, Fate::LosesItsReply] {
-                db.run("drop schema tasker cascade").await;
-                let road = Proxy::to(db.options());
-                let store = Store::connect(road.url().parse().unwrap(), 1, false).await.unwrap();
-                road.and_everything();
-                let before = road.exchanges();
-                road.decide(move |number| if number == before + statement { fate } else { Fate::Arrives });
-                has_died |= store.migrate().await.is_err();
-                drop(road);
-                db.migrate().await.unwrap();
-                let mut again = without_ids(catalogue(db).await);
-                again.sort();
-                assert_eq!(again, fresh, "it died at statement {statement}: {fate:?}");
-            }
-            if !has_died {
-                assert!(statement > 10, "{statement} statements");
-                break;
-            }
+fn a_first_migration_that_dies_at_any_statement_is_taken_up_by_the_next() {
+    with_empty_database("", async |db| migrations_that_die(db, "").await);
+}
+
+#[test]
+fn an_upgrade_that_dies_at_any_statement_is_taken_up_by_the_next() {
+    with_empty_database("", async |db| migrations_that_die(db, include_str!("fixtures/version_1.sql")).await);
+}
+
+async fn migrations_that_die(db: &TestDatabase, from: &str) {
+    db.run(from).await;
+    db.migrate().await.unwrap();
+    let (undisturbed, work) = (catalogue_without_ids(db).await, answers(db).await);
+    for statement in 0.. {
+        let mut has_died = false;
+        for fate in [Fate::IsLost, Fate::LosesItsReply] {
+            db.run("drop schema tasker cascade").await;
+            db.run(from).await;
+            let road = Proxy::to(db.options());
+            let store = Store::connect(road.url().parse().unwrap(), 1, false).await.unwrap();
+            road.and_everything();
+            let before = road.exchanges();
+            road.decide(move |number| if number == before + statement { fate } else { Fate::Arrives });
+            has_died |= store.migrate().await.is_err();
+            drop(road);
+            db.migrate().await.unwrap();
+            let again = catalogue_without_ids(db).await;
+            assert_eq!(differences(&again, &undisturbed), [""; 0], "it died at statement {statement}: {fate:?}");
+            assert_eq!(answers(db).await, work, "it died at statement {statement}: {fate:?}");
         }
-    });
+        if !has_died {
+            assert!(statement > 10, "{statement} statements");
+            break;
+        }
+    }
 }
 
 #[test]
