@@ -83,6 +83,14 @@ impl Database {
         }
     }
 
+    /// The server's URL, where it is one.
+    pub fn server(&self) -> Option<&str> {
+        match &self.place {
+            Place::Server(url) => Some(url),
+            Place::Folder(_) => None,
+        }
+    }
+
     /// A command line to paste, of this program on this database.
     pub fn command(&self, words: &[&str]) -> String {
         let program = std::env::args().next().unwrap_or_else(|| "tasker".into());

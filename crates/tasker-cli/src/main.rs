@@ -1,6 +1,7 @@
 //! The binary `tasker`: a file for each command, over what they share. It has no rule of its own: what may run, and why
 //! not, it asks the library.
 
+mod bench;
 mod check;
 mod database;
 mod doctor;
@@ -57,6 +58,7 @@ enum Command {
     Explain(explain::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
+    Bench(bench::Args),
 }
 
 impl Command {
@@ -120,6 +122,7 @@ async fn perform(command: Command, session: &Session) -> Result<Ending, Failure>
         Command::Explain(args) => explain::run(args, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,
         Command::Schema(schema::Args {}) => schema::run(),
+        Command::Bench(args) => bench::run(args, session).await,
     }
 }
 

@@ -248,21 +248,26 @@ impl Tasker {
     }
 
     /// Waits until a task has ended, or goes on only when a person acts (it is paused, or what stays to do waits for a dead step):
-    /// wherever its workers are. Asks the database every 10 ms to 1 s, less often the longer it takes; [`tokio::time::timeout`] ends it.
+    /// wherever its workers are. Asks the database when a worker of this process has handed in what may be the end, and besides every 10 ms to
+    /// 1 s, less often the longer it takes; [`tokio::time::timeout`] ends it.
     ///
     /// # Errors
     /// [`Error::Refused`] (`unknown_task`), [`Error::Database`].
     pub async fn wait(&self, task_id: Uuid) -> Result<TaskExecutionContext, Error> {
         let begun = Instant::now();
+        let mut waiting = self.wake.waiters.enter(task_id);
         loop {
-            let context = TaskExecutionContext::find(&self.store, task_id).await?.ok_or_else(|| Error::Refused {
+            let goes_on = self.store.goes_on(task_id).await?.ok_or_else(|| Error::Refused {
                 code: "unknown_task".into(),
                 message: format!("there is no task {task_id}"),
             })?;
-            if context.rests() {
+            if !goes_on
+                && let Some(context) = TaskExecutionContext::find(&self.store, task_id).await?.filter(|c| c.rests())
+            {
                 return Ok(context);
             }
-            tokio::time::sleep((begun.elapsed() / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
+            let at_most = (begun.elapsed() / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
+            let _ = tokio::time::timeout(at_most, waiting.told()).await;
         }
     }
 

@@ -12,6 +12,7 @@ mod idle;
 mod leases;
 mod runner;
 mod search;
+mod waiters;
 mod waker;
 mod worker;
 

@@ -199,6 +199,7 @@ impl Runner {
         if settled {
             self.failures = 0;
         }
+        self.tell_who_waits(&answered, &exchanged);
         for (settlement, answer) in answered {
             self.answered(settlement, answer);
         }
@@ -252,6 +253,15 @@ impl Runner {
                 }
             },
         })
+    }
+
+    /// A task of which something was settled, and nothing received, may have ended.
+    fn tell_who_waits(&self, answered: &[(Settlement, Answer)], exchanged: &Result<Exchanged, Trouble>) {
+        if !self.wake.waiters.is_empty() {
+            let received = exchanged.as_ref().map(|reply| &reply.claimed[..]).unwrap_or_default();
+            let rests = |task_id: &Uuid| received.iter().all(|claimed| claimed.task_id != *task_id);
+            self.wake.waiters.tell(answered.iter().map(|(settlement, _)| settlement.task_id).filter(rests));
+        }
     }
 
     /// How long until there may be something to do, by what is known.

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{Notify, futures::Notified, watch};
 use tracing::debug;
 
-use super::door::Door;
+use super::{door::Door, waiters::Waiters};
 use crate::store::Store;
 
 /// How long a process that works itself waits before it tells others: its own worker comes first, and a burst is told once.
@@ -35,6 +35,8 @@ pub(crate) struct Waker {
     workers: Arc<AtomicUsize>,
     /// Where those of them that are idle take tasks.
     pub(crate) door: Door,
+    /// Who waits for a task's end.
+    pub(crate) waiters: Waiters,
 }
 
 /// A worker of this process, until it is dropped.
@@ -56,6 +58,7 @@ impl Waker {
             again: Arc::default(),
             workers: Arc::default(),
             door: Door::default(),
+            waiters: Waiters::default(),
         }
     }
 

@@ -1,0 +1,81 @@
+//! The bare engine (`bare.sql`), driven as a worker drives ours.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tasker::sqlx::{self, Connection, PgConnection};
+
+use super::{Result, Round, graphs::Graph};
+
+/// Makes it, for one graph.
+pub async fn make(connection: &mut PgConnection, graph: &Graph) -> Result<()> {
+    sqlx::raw_sql("drop schema if exists bare cascade").execute(&mut *connection).await?;
+    sqlx::raw_sql(include_str!("bare.sql")).execute(&mut *connection).await?;
+    let edges = graph.parents.iter().enumerate();
+    let (from, to): (Vec<i32>, Vec<i32>) =
+        edges.flat_map(|(step, parents)| parents.iter().map(move |parent| (*parent as i32, step as i32))).unzip();
+    sqlx::query("insert into bare.edges select * from unnest($1, $2)")
+        .bind(from)
+        .bind(to)
+        .execute(&mut *connection)
+        .await?;
+    let totals: Vec<i32> = graph.parents.iter().map(|parents| parents.len() as i32).collect();
+    sqlx::query("insert into bare.parents select n - 1, t from unnest($1) with ordinality u(t, n)")
+        .bind(totals)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::raw_sql("analyze bare.edges, bare.parents").execute(connection).await?;
+    Ok(())
+}
+
+/// Submits so many tasks, so many a call; gives how long it took.
+pub async fn submit(connection: &mut PgConnection, tasks: usize, a_call: usize) -> Result<Duration> {
+    let begun = Instant::now();
+    let numbers: Vec<i64> = (0..tasks as i64).collect();
+    for chunk in numbers.chunks(a_call) {
+        sqlx::query("select bare.submit($1)").bind(chunk).execute(&mut *connection).await?;
+    }
+    Ok(begun.elapsed())
+}
+
+/// Runs what was submitted, of so many steps; gives how long it took.
+pub async fn run(round: &Round, steps: usize, workers: usize, batch: usize) -> Result<Duration> {
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut connections = Vec::new();
+    for _ in 0..workers {
+        connections.push(PgConnection::connect(&round.url).await?);
+    }
+    let begun = Instant::now();
+    let mut running = tokio::task::JoinSet::new();
+    for mut connection in connections {
+        let done = done.clone();
+        running.spawn(async move {
+            let mut held: Vec<(i64, i32)> = Vec::new();
+            loop {
+                let (tasks, of_steps): (Vec<i64>, Vec<i32>) = held.iter().copied().unzip();
+                let count = held.len();
+                held = sqlx::query_as("select task, step from bare.turn($1, $2, $3)")
+                    .bind(tasks)
+                    .bind(of_steps)
+                    .bind(batch as i32)
+                    .fetch_all(&mut connection)
+                    .await?;
+                if done.fetch_add(count, Ordering::Relaxed) + count >= steps && held.is_empty() {
+                    return Ok::<_, sqlx::Error>(());
+                }
+                if held.is_empty() {
+                    tokio::time::sleep(Duration::from_micros(200)).await;
+                }
+            }
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(begun.elapsed())
+}

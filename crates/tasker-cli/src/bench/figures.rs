@@ -1,0 +1,314 @@
+//! The figures: each of ours beside its floor, measured in the same round.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tasker::{
+    Settings, Submission, Tasker,
+    sqlx::{self, Connection, PgConnection},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    Result, Round, bare, floors,
+    graphs::Graph,
+    report::{Bar, Report, Unit},
+};
+
+/// Measures everything that is asked for, once.
+pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
+    let mut connection = PgConnection::connect(&round.url).await?;
+    floors::make(&mut connection).await?;
+    // what waits for one commit after the other comes first, before there is something to vacuum
+    if round.wants("chain of 4") {
+        chain_of_four(round, report, &mut connection).await?;
+    }
+    if round.wants("submit") {
+        submissions(round, report, &mut connection).await?;
+    }
+    for (name, steps) in [("chain of 1,000", 1_000), ("chain of 10,000", 10_000)] {
+        if round.wants(name) {
+            long_chain(round, report, &mut connection, name, steps).await?;
+        }
+    }
+    if round.wants("diamonds") {
+        diamonds(round, report, &mut connection).await?;
+    }
+    for (name, workers) in [("one step a call, 2 workers", 2), ("one step a call, 8 workers", 8)] {
+        if round.wants(name) {
+            one_a_call(round, report, name, workers).await?;
+        }
+    }
+    for (name, steps) in [("1,000 steps into one", 1_000), ("10,000 steps into one", 10_000)] {
+        if round.wants(name) {
+            into_one(round, report, &mut connection, name, steps).await?;
+        }
+    }
+    if round.wants("read") {
+        reads(round, report, &mut connection).await?;
+    }
+    Ok(())
+}
+
+/// Lets so many workers run, each with so many attempts at once.
+async fn with_workers<T>(
+    tasker: &Tasker,
+    workers: usize,
+    concurrency: usize,
+    what: impl AsyncFnOnce() -> Result<T>,
+) -> Result<T> {
+    let stop = CancellationToken::new();
+    let settings = Settings { concurrency, ..Settings::default() };
+    let running: Vec<_> =
+        (0..workers).map(|_| tokio::spawn(tasker.worker(settings.clone()).run(stop.clone()))).collect();
+    let measured = what().await;
+    stop.cancel();
+    for worker in running {
+        worker.await??;
+    }
+    measured
+}
+
+async fn submit(round: &Round, workflow: i32) -> Result<Uuid> {
+    Ok(round.tasker.submit_version(workflow, &json!({}), Submission::default()).await?.task_id)
+}
+
+/// Submits so many tasks in calls of 500; gives how long it took.
+async fn submit_many(round: &Round, workflow: i32, tasks: usize) -> Result<Duration> {
+    let begun = Instant::now();
+    for chunk in (0..tasks).collect::<Vec<_>>().chunks(500) {
+        let task = |n: &usize| (json!({ "order": n, "customer": "c-1" }), Submission::default());
+        round.tasker.submit_many(workflow, chunk.iter().map(task).collect()).await?;
+    }
+    Ok(begun.elapsed())
+}
+
+/// Until nothing is left to do; every task must have ended well.
+async fn until_done(connection: &mut PgConnection) -> Result<()> {
+    const LEFT: &str = "select exists (select from tasker.ready_steps) or exists (select from tasker.leases)";
+    while sqlx::query_scalar(LEFT).fetch_one(&mut *connection).await? {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    const OPEN: &str = "select count(*) from tasker.tasks where state not in ('complete', 'cancelled')";
+    match sqlx::query_scalar(OPEN).fetch_one(connection).await? {
+        0i64 => Ok(()),
+        open => Err(format!("{open} tasks are not complete").into()),
+    }
+}
+
+/// An idle worker, and a task of four steps in sequence, from submission until whoever waits for it knows.
+async fn chain_of_four(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
+    const TIMES: usize = 300;
+    let pause = || tokio::time::sleep(Duration::from_millis(5));
+    let workflow = Graph::chain("chain_of_4", 4).register(&round.tasker).await?;
+    let (mut ours, mut commits) = (Vec::new(), Vec::new());
+    with_workers(&round.tasker, 1, 100, async || {
+        for _ in 0..TIMES {
+            pause().await;
+            let begun = Instant::now();
+            for _ in 0..5 {
+                floors::commit(connection).await?;
+            }
+            commits.push(begun.elapsed());
+            pause().await;
+            let begun = Instant::now();
+            let task = submit(round, workflow).await?;
+            let context = round.tasker.wait(task).await?;
+            ours.push(begun.elapsed());
+            if !context.is_complete() {
+                return Err("a chain did not end well".into());
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    ours.sort();
+    commits.sort();
+    let [p50, p95] = [TIMES / 2, TIMES * 95 / 100];
+    let bar = Bar::Ratio { at_least: 2.0, strive: 1.5 };
+    report.add(
+        "chain of 4, submission to result, p50",
+        Unit::Milliseconds,
+        ms(ours[p50]),
+        ("five commits", ms(commits[p50])),
+        bar,
+    );
+    report.add(
+        "chain of 4, submission to result, p95",
+        Unit::Milliseconds,
+        ms(ours[p95]),
+        ("five commits", ms(commits[p95])),
+        Bar::None,
+    );
+    Ok(())
+}
+
+/// Nobody works: what a submission costs.
+async fn submissions(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
+    let small = Graph::diamond().register(&round.tasker).await?;
+    let large = Graph::chain("chain_of_1000", 1_000).register(&round.tasker).await?;
+    let commit = floors::median(300, async || floors::commit(connection).await).await?;
+    let one = floors::median(300, async || submit(round, small).await.map(drop)).await?;
+    let of_1000 = floors::median(300, async || submit(round, large).await.map(drop)).await?;
+    let bar = Bar::Ratio { at_least: 2.0, strive: 1.3 };
+    report.add("submit one task, p50", Unit::Milliseconds, ms(one), ("a commit", ms(commit)), bar);
+    let bar = Bar::Ratio { at_least: 1.1, strive: 1.0 };
+    report.add("submit a task of 1,000 steps, p50", Unit::Milliseconds, ms(of_1000), ("one of 4", ms(one)), bar);
+    sqlx::raw_sql("select count(tasker.cancel_task(task_id)) from tasker.tasks where state = 'pending'")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Many diamonds, submitted up front: two workers.
+async fn diamonds(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
+    let (tasks, steps) = (round.tasks, round.tasks * 4);
+    bare::make(connection, &Graph::diamond()).await?;
+    let bare_submitted = bare::submit(connection, tasks, 500).await?;
+    let bare_ran = bare::run(round, steps, 2, 100).await?;
+
+    let workflow = Graph::diamond().register(&round.tasker).await?;
+    let submitted = submit_many(round, workflow, tasks).await?;
+    let commits = commits_so_far(connection).await?;
+    let begun = Instant::now();
+    with_workers(&round.tasker, 2, 100, async || until_done(connection).await).await?;
+    let ran = begun.elapsed();
+    let commits = commits_so_far(connection).await? - commits;
+
+    let rate = |count: usize, took: Duration| count as f64 / took.as_secs_f64();
+    let floor = ("the bare engine", rate(steps, bare_ran));
+    report.add("diamonds, steps", Unit::PerSecond, rate(steps, ran), floor, Bar::Ratio { at_least: 0.7, strive: 1.0 });
+    let floor = ("the bare engine", rate(tasks, bare_submitted));
+    report.add("diamonds, submitted tasks", Unit::PerSecond, rate(tasks, submitted), floor, Bar::None);
+    let bar = Bar::Value { at_least: 0.05, strive: 0.05 };
+    report.add("diamonds, transactions a step", Unit::Count, commits / steps as f64, ("-", 0.0), bar);
+    Ok(())
+}
+
+/// The server's count of transactions in this database.
+async fn commits_so_far(connection: &mut PgConnection) -> Result<f64> {
+    // sessions tell what they have counted at most once a second
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    const COMMITS: &str = "select xact_commit::float8 from pg_stat_database where datname = current_database()";
+    Ok(sqlx::query_scalar(COMMITS).fetch_one(connection).await?)
+}
+
+/// Diamonds by workers that run one attempt at a time: a transaction a step.
+async fn one_a_call(round: &Round, report: &mut Report, name: &'static str, workers: usize) -> Result<()> {
+    let tasks = round.tasks / 20;
+    let floor = floors::commits_a_second(round, workers).await?;
+    let workflow = Graph::diamond().register(&round.tasker).await?;
+    submit_many(round, workflow, tasks).await?;
+    let mut connection = PgConnection::connect(&round.url).await?;
+    let begun = Instant::now();
+    with_workers(&round.tasker, workers, 1, async || until_done(&mut connection).await).await?;
+    let rate = (tasks * 4) as f64 / begun.elapsed().as_secs_f64();
+    let floor = ("commits by as many", floor);
+    report.add(name, Unit::PerSecond, rate, floor, Bar::Ratio { at_least: 0.5, strive: 0.8 });
+    Ok(())
+}
+
+/// A wide task: two workers.
+async fn into_one(
+    round: &Round,
+    report: &mut Report,
+    connection: &mut PgConnection,
+    name: &'static str,
+    steps: usize,
+) -> Result<()> {
+    let graph = Graph::wide(if steps == 1_000 { "wide_1000" } else { "wide_10000" }, steps);
+    bare::make(connection, &graph).await?;
+    let begun = Instant::now();
+    bare::submit(connection, 1, 1).await?;
+    bare::run(round, steps + 1, 2, 100).await?;
+    let floor = begun.elapsed();
+    let workflow = graph.register(&round.tasker).await?;
+    let took = with_workers(&round.tasker, 2, 100, async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let begun = Instant::now();
+        let task = submit(round, workflow).await?;
+        round.tasker.wait(task).await?;
+        Ok(begun.elapsed())
+    })
+    .await?;
+    let floor = ("the bare engine", ms(floor));
+    report.add(name, Unit::Milliseconds, ms(took), floor, Bar::Ratio { at_least: 2.0, strive: 1.2 });
+    Ok(())
+}
+
+/// A long chain: one worker, one commit a step.
+async fn long_chain(
+    round: &Round,
+    report: &mut Report,
+    connection: &mut PgConnection,
+    name: &'static str,
+    steps: usize,
+) -> Result<()> {
+    let workflow = Graph::chain(if steps == 1_000 { "chain_of_1000" } else { "chain_of_10000" }, steps);
+    let workflow = workflow.register(&round.tasker).await?;
+    let begun = Instant::now();
+    for _ in 0..steps {
+        floors::commit(connection).await?;
+    }
+    let floor = begun.elapsed();
+    let mut task = Uuid::nil();
+    let took = with_workers(&round.tasker, 1, 100, async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let begun = Instant::now();
+        task = submit(round, workflow).await?;
+        round.tasker.wait(task).await?;
+        Ok(begun.elapsed())
+    })
+    .await?;
+    let floor = ("as many commits", ms(floor));
+    report.add(name, Unit::Milliseconds, ms(took), floor, Bar::Ratio { at_least: 1.8, strive: 1.3 });
+    if steps == 10_000 {
+        const TENTHS: &str = "
+            with s as (select at, ntile(10) over (order by number) as tenth from tasker.workflow_step_transitions
+              where task_id = $1 and verb = 'settle'),
+            t as (select tenth, extract(epoch from max(at) - min(at))::float8 as took from s group by 1)
+            select (select took from t where tenth = 10) / (select took from t where tenth = 1)";
+        let growth: f64 = sqlx::query_scalar(TENTHS).bind(task).fetch_one(connection).await?;
+        let bar = Bar::Value { at_least: 1.1, strive: 1.0 };
+        report.add("chain of 10,000, last tenth over first", Unit::Count, growth, ("-", 0.0), bar);
+    }
+    Ok(())
+}
+
+/// The views of one task, warm.
+async fn reads(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
+    const TIMES: usize = 100;
+    const VIEWS: [(&str, &str); 4] = [
+        ("readiness", "select * from tasker.step_readiness_statuses where task_id = $1"),
+        ("context", "select * from tasker.task_execution_contexts where task_id = $1"),
+        ("summary", "select * from tasker.task_workflow_summaries where task_id = $1"),
+        ("DAG relationships", "select * from tasker.step_dag_relationships where task_id = $1"),
+    ];
+    let floor = floors::median(TIMES, async || {
+        sqlx::query("select 1").execute(&mut *connection).await?;
+        Ok(())
+    })
+    .await?;
+    for (size, graph, bar) in [
+        ("100", Graph::layers(), Bar::Value { at_least: 0.6, strive: 0.3 }),
+        ("10,000", Graph::chain("chain_of_10000", 10_000), Bar::Value { at_least: 20.0, strive: 10.0 }),
+    ] {
+        let workflow = graph.register(&round.tasker).await?;
+        let task = submit(round, workflow).await?;
+        for (what, sql) in VIEWS {
+            let took = floors::median(TIMES, async || {
+                sqlx::query(sql).bind(task).fetch_all(&mut *connection).await?;
+                Ok(())
+            });
+            let name = format!("read {what} of {size} steps, p50");
+            report.add(name, Unit::Milliseconds, ms(took.await?), ("a round trip", ms(floor)), bar);
+        }
+        sqlx::query("select tasker.cancel_task($1)").bind(task).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+fn ms(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e3
+}

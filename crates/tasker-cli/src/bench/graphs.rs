@@ -1,0 +1,61 @@
+//! The graphs that are measured, in both engines' forms.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+use tasker::{
+    Tasker,
+    handlers::{Context, function},
+    workflow::Definition,
+};
+
+use super::Result;
+
+/// A graph: for each step, its parents.
+pub struct Graph {
+    pub name: &'static str,
+    pub parents: Vec<Vec<usize>>,
+}
+
+/// The handler of every step.
+const HANDLER: &str = "bench.nothing";
+
+impl Graph {
+    /// One after the other.
+    pub fn chain(name: &'static str, steps: usize) -> Graph {
+        Graph { name, parents: (0..steps).map(|step| step.checked_sub(1).into_iter().collect()).collect() }
+    }
+
+    /// One, two beside each other, one.
+    pub fn diamond() -> Graph {
+        Graph { name: "diamond", parents: vec![vec![], vec![0], vec![0], vec![1, 2]] }
+    }
+
+    /// So many beside each other, into one.
+    pub fn wide(name: &'static str, steps: usize) -> Graph {
+        let mut parents = vec![Vec::new(); steps];
+        parents.push((0..steps).collect());
+        Graph { name, parents }
+    }
+
+    /// Ten layers of ten, each step after nine of the layer before.
+    pub fn layers() -> Graph {
+        let parents = |step: usize| match step / 10 {
+            0 => Vec::new(),
+            layer => (0..9).map(|n| (layer - 1) * 10 + (step + n) % 10).collect(),
+        };
+        Graph { name: "layers", parents: (0..100).map(parents).collect() }
+    }
+
+    /// Registers it; every step does nothing.
+    pub async fn register(&self, tasker: &Tasker) -> Result<i32> {
+        let mut yaml = format!("namespace: bench\nname: {}\nversion: 1.0.0\nsteps:\n", self.name);
+        for (step, parents) in self.parents.iter().enumerate() {
+            let parents: Vec<String> = parents.iter().map(|parent| format!("s{parent}")).collect();
+            writeln!(yaml, "- {{name: s{step}, handler: {HANDLER}, depends_on: [{}]}}", parents.join(","))?;
+        }
+        tasker.handle(HANDLER, function(async |_: Context<Value>| Ok(true)));
+        let definition = Definition::from_yaml(self.name, yaml.as_bytes(), None, &[]).map_err(|e| e.to_string())?;
+        Ok(tasker.register_definition(&definition).await?)
+    }
+}

@@ -1,0 +1,101 @@
+//! `tasker bench`: how fast the engine is on a server, beside what the same server does at best with plain SQL in the same minutes.
+
+mod bare;
+mod figures;
+mod floors;
+mod graphs;
+mod report;
+
+use std::path::PathBuf;
+
+use tasker::{Tasker, sqlx};
+
+use crate::{
+    Session,
+    ending::{Ending, Failure},
+    output::{Paint, print, print_json, tell},
+};
+use report::Report;
+
+/// Measure the engine on a server, beside plain SQL
+#[derive(clap::Args)]
+pub struct Args {
+    /// How many rounds; each has a database of its own, which is dropped afterwards
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How many four-step tasks are run where many are
+    #[arg(long, default_value_t = 20_000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(100..=10_000_000))]
+    tasks: usize,
+    /// Only figures with this in their name
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    only: String,
+    /// Write a page with plots
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+}
+
+/// What goes wrong while measuring.
+type Trouble = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Trouble>;
+
+/// One round's database.
+struct Round {
+    url: String,
+    tasker: Tasker,
+    tasks: usize,
+    only: String,
+}
+
+impl Round {
+    /// Whether a figure is asked for.
+    fn wants(&self, name: &str) -> bool {
+        name.contains(&self.only)
+    }
+}
+
+/// Measures. What it makes on the server are databases named tasker_bench_.., and they are gone afterwards.
+pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, Failure> {
+    let url = session.database.server().ok_or_else(|| {
+        Failure::misused(
+            "bench measures a server: give --database, or set DATABASE_URL (scripts/bench starts one of its own)",
+        )
+    })?;
+    let mut report = Report::default();
+    for number in 1..=args.rounds {
+        tell(format_args!("round {number} of {}", args.rounds));
+        in_a_database(url, async |url| {
+            let tasker = Tasker::connect(&url).await?;
+            tasker.migrate().await?;
+            let round = Round { url, tasker, tasks: args.tasks, only: args.only.clone() };
+            figures::measure(&round, &mut report).await?;
+            round.tasker.close().await;
+            Ok(())
+        })
+        .await
+        .map_err(|trouble| Failure::unable(format!("round {number}: {trouble}")))?;
+    }
+    if let Some(page) = &args.page {
+        std::fs::write(page, report.page())
+            .map_err(|error| Failure::unable(format!("{} cannot be written: {error}", page.display())))?;
+    }
+    match session.json {
+        true => print_json(&report.figures)?,
+        false => print(&report.table(Paint::stdout()))?,
+    }
+    Ok(Ending::Done)
+}
+
+/// Does something in a new database of the server, and drops that.
+async fn in_a_database(url: &str, measure: impl AsyncFnOnce(String) -> Result<()>) -> Result<()> {
+    let server: sqlx::postgres::PgConnectOptions = url.parse()?;
+    let mut admin = sqlx::ConnectOptions::connect(&server).await?;
+    let name = format!("tasker_bench_{}", uuid::Uuid::new_v4().simple());
+    let create = sqlx::AssertSqlSafe(format!("create database {name}"));
+    sqlx::raw_sql(create).execute(&mut admin).await.map_err(|e| format!("a database cannot be created: {e}"))?;
+    let measured = measure(sqlx::ConnectOptions::to_url_lossy(&server.database(&name)).to_string()).await;
+    let drop = sqlx::AssertSqlSafe(format!("drop database {name} with (force)"));
+    let dropped = sqlx::raw_sql(drop).execute(&mut admin).await;
+    measured?;
+    dropped.map_err(|e| format!("the database {name} cannot be dropped: {e}"))?;
+    Ok(())
+}
