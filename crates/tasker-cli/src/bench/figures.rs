@@ -46,7 +46,8 @@ pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
         }
     }
     if round.wants("read") {
-        reads(round, report, &mut connection).await?;
+        // as the library's own sessions read
+        reads(round, report, &mut *round.tasker.store().pool().acquire().await?).await?;
     }
     Ok(())
 }

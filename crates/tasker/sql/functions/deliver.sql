@@ -16,14 +16,16 @@ language sql stable as $$
     select n.retry_limit, n.needs from tasker.named_tasks_named_steps n
     where n.named_task_id = l.named_task_id and n.step_number = l.step_number offset 0) n
   cross join lateral (select p.context::text as context from tasker.task_payloads p where p.task_id = l.task_id offset 0) p
+  -- offset 0: one probe of the index a result; with "= any(n.needs)" a planner that knows small tasks reads all results of a large one
   cross join lateral (
     select case when n.needs = '{}' then '{}'
       when cardinality(n.needs) > 4 and (
-        select sum(pg_column_size(r.result)) from tasker.step_results r
-        where r.task_id = l.task_id and r.step_number = any(n.needs)) > 4194304 then null
+        select sum(r.size) from unnest(n.needs) need cross join lateral (
+          select pg_column_size(r.result) as size from tasker.step_results r where r.task_id = l.task_id and r.step_number = need offset 0) r
+      ) > 4194304 then null
       else (
-        select coalesce(json_object_agg(r.step_number, r.result), '{}')::text from tasker.step_results r
-        where r.task_id = l.task_id and r.step_number = any(n.needs)) end as results offset 0) r
+        select coalesce(json_object_agg(need, r.result), '{}')::text from unnest(n.needs) need cross join lateral (
+          select r.result from tasker.step_results r where r.task_id = l.task_id and r.step_number = need offset 0) r) end as results offset 0) r
   -- where a divergent lease stood in the way of this one, the step was not taken
   where h.to_state = 'in_progress' and coalesce(h.claim_id, l.claim_id) = l.claim_id
 $$;

@@ -96,6 +96,12 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .test_before_acquire(false)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    // compiling a view of a large task takes longer than reading it
+                    sqlx::query("set jit = off").execute(connection).await.map(drop)
+                })
+            })
             .before_acquire(move |connection, known| {
                 Box::pin(async move {
                     // what lay idle may be dead, or silent for ever (the embedded one never is)

@@ -159,7 +159,7 @@ const PAGES: &[(&str, i64)] = &[
     ("task_execution_contexts", 45),
     ("task_workflow_summaries", 45),
     ("step_dag_relationships of a task", 25),
-    ("step_dag_relationships of a step", 15),
+    ("step_dag_relationships of a step", 20),
     ("workflow_steps of a task", 25),
     ("workflow_step_edges of a task", 10),
     ("workflow_step_attempts of a task", 25),
@@ -309,6 +309,48 @@ fn pages_follow_the_size_of_a_task() {
             let factor = if what.ends_with("of a step") || what.ends_with("id") { 1 } else { 8 };
             assert!(*large <= factor * small + 40, "{what}: {small} pages of 50 steps, {large} of 400");
         }
+    });
+}
+
+#[test]
+fn a_step_of_a_long_task_costs_what_one_of_a_short_task_does() {
+    with_real_clock(async |db| {
+        without_autovacuum(db).await;
+        let diamond = Play::of(db, "a > b, c > d").await;
+        fill(db, &diamond, 10_000).await;
+        // from here on, the planner believes that tasks are small
+        db.run("analyze").await;
+        const BEFORE: i32 = 1_000;
+        let before: Vec<String> = (0..BEFORE).map(|n| format!("q{n}")).collect();
+        let mut play = Play::of(db, &format!("{} > p > s > c; z", before.join(" > "))).await;
+        // each step needs its parent's result
+        db.run("update tasker.named_tasks_named_steps set needs = array[step_number - 1] where max_depth_from_root >= 1 and step_number > 3").await;
+        let watch = Watch::new(db, &[]).await;
+        let mut wrong = Vec::new();
+        let reads = READS.iter().filter(|(what, _)| what.ends_with("of a step"));
+        let reads = reads.map(|(what, sql)| (*what, "p:complete", sql.to_string()));
+        let calls = verbs().into_iter().filter(|(_, _, sql)| sql.contains("tasker.exchange"));
+        let served = HANDLERS.replace("where", "where n.step_number >= 1000 and");
+        let calls = calls.map(|(what, history, sql)| (what, history, sql.replace(HANDLERS, &served)));
+        for (what, history, sql) in reads.chain(calls) {
+            let mut last = None;
+            for _ in 0..2 {
+                play.tasks.clear();
+                play.claims.clear();
+                play.live("submit").await;
+                let task = play.task();
+                db.run(&format!("select count(tasker.resolve_step(tasker.step_id('{task}', n), '1')) from generate_series(0, {BEFORE} - 1) n")).await;
+                play.live(history).await;
+                what_is_dead_is_dead_to_all(db).await;
+                last = Some(run(&watch, &sql, task, BEFORE + 1).await);
+                db.run(&format!("select tasker.cancel_task('{task}')")).await;
+            }
+            let (bound, cost) = (PAGES.iter().find(|(name, _)| *name == what).unwrap().1, last.unwrap());
+            if cost.buffers > bound || !cost.sins.is_empty() {
+                wrong.push(format!("{what}: {} pages of {bound}, {:?}", cost.buffers, cost.sins));
+            }
+        }
+        assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     });
 }
 

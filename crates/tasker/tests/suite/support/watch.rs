@@ -107,6 +107,11 @@ fn sins(plan: &Value, found: &mut Vec<String>) {
         if whole && pages(plan) > 4 {
             found.push(format!("{kind} of {table} without a condition"));
         }
+        let number = |name: &str| plan[name].as_f64().unwrap_or_default();
+        let in_vain = number("Rows Removed by Filter") * number("Actual Loops");
+        if kind.contains("Index") && in_vain > 200.0 {
+            found.push(format!("{kind} of {table} reads {in_vain} rows in vain"));
+        }
     }
     for child in plan["Plans"].as_array().into_iter().flatten() {
         sins(child, found);
