@@ -16,6 +16,20 @@ use super::{
     report::{Bar, Report, Unit},
 };
 
+/// What can be asked for by itself.
+pub const GROUPS: [&str; 10] = [
+    "chain of 4",
+    "submit",
+    "chain of 1,000",
+    "chain of 10,000",
+    "diamonds",
+    "one step a call, 2 workers",
+    "one step a call, 8 workers",
+    "1,000 steps into one",
+    "10,000 steps into one",
+    "reads",
+];
+
 /// Measures everything that is asked for, once.
 pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
     let mut connection = PgConnection::connect(&round.url).await?;
@@ -45,7 +59,7 @@ pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
             into_one(round, report, &mut connection, name, steps).await?;
         }
     }
-    if round.wants("read") {
+    if round.wants("reads") {
         // as the library's own sessions read
         reads(round, report, &mut *round.tasker.store().pool().acquire().await?).await?;
     }
@@ -164,12 +178,16 @@ async fn submissions(round: &Round, report: &mut Report, connection: &mut PgConn
 
 /// Many diamonds, submitted up front: two workers.
 async fn diamonds(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
+    // with all indexes
+    const BYTES: &str = "select sum(pg_total_relation_size(c.oid))::float8 from pg_class c
+        where c.relnamespace = 'tasker'::regnamespace and c.relkind = 'r'";
     let (tasks, steps) = (round.tasks, round.tasks * 4);
     bare::make(connection, &Graph::diamond()).await?;
     let bare_submitted = bare::submit(connection, tasks, 500).await?;
     let bare_ran = bare::run(round, steps, 2, 100).await?;
 
     let workflow = Graph::diamond().register(&round.tasker).await?;
+    let empty: f64 = sqlx::query_scalar(BYTES).fetch_one(&mut *connection).await?;
     let submitted = submit_many(round, workflow, tasks).await?;
     let commits = commits_so_far(connection).await?;
     let begun = Instant::now();
@@ -184,6 +202,8 @@ async fn diamonds(round: &Round, report: &mut Report, connection: &mut PgConnect
     report.add("diamonds, submitted tasks", Unit::PerSecond, rate(tasks, submitted), floor, Bar::None);
     let bar = Bar::Value { at_least: 0.05, strive: 0.05 };
     report.add("diamonds, transactions a step", Unit::Count, commits / steps as f64, ("-", 0.0), bar);
+    let bytes: f64 = sqlx::query_scalar(BYTES).fetch_one(&mut *connection).await?;
+    report.add("diamonds, stored bytes a step", Unit::Count, (bytes - empty) / steps as f64, ("-", 0.0), Bar::None);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub struct Args {
     /// How many four-step tasks are run where many are
     #[arg(long, default_value_t = 20_000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(100..=10_000_000))]
     tasks: usize,
-    /// Only figures with this in their name
+    /// Only the groups of figures with this in their name, such as `diamonds` or `reads`
     #[arg(long, default_value = "", value_name = "TEXT")]
     only: String,
     /// Write a page with plots
@@ -47,9 +47,9 @@ struct Round {
 }
 
 impl Round {
-    /// Whether a figure is asked for.
-    fn wants(&self, name: &str) -> bool {
-        name.contains(&self.only)
+    /// Whether a group of figures is asked for.
+    fn wants(&self, group: &str) -> bool {
+        group.contains(&self.only)
     }
 }
 
@@ -60,6 +60,13 @@ pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, F
             "bench measures a server: give --database, or set DATABASE_URL (scripts/bench starts one of its own)",
         )
     })?;
+    if !figures::GROUPS.iter().any(|group| group.contains(&args.only)) {
+        let groups = figures::GROUPS.join("; ");
+        return Err(Failure::misused(format!(
+            "no group of figures has `{}` in its name; there are: {groups}",
+            args.only
+        )));
+    }
     let mut report = Report::default();
     for number in 1..=args.rounds {
         tell(format_args!("round {number} of {}", args.rounds));

@@ -197,7 +197,8 @@ impl Unit {
             Unit::Milliseconds if value < 10.0 => format!("{value:.2} ms"),
             Unit::Milliseconds => format!("{value:.0} ms"),
             Unit::PerSecond => format!("{value:.0}/s"),
-            Unit::Count => format!("{value:.3}"),
+            Unit::Count if value < 10.0 => format!("{value:.3}"),
+            Unit::Count => format!("{value:.0}"),
         }
     }
 }

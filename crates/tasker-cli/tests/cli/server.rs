@@ -168,3 +168,56 @@ fn the_doctor_finds_what_is_wrong_and_says_what_helps() {
     place.tasker(&["migrate"]).with(0);
     assert_eq!(server.wrong_checks(0), [""; 0]);
 }
+
+#[test]
+fn bench_measures_each_figure_beside_its_floor_and_leaves_nothing_behind() {
+    let server = Server::new();
+    let page = server.place.path("bench.html");
+    let page = page.to_str().unwrap();
+    let measured = server
+        .place
+        .tasker(&["bench", "--rounds", "2", "--tasks", "100", "--only", "diamonds", "--page", page, "--json"])
+        .with(0);
+    let figures = measured.json();
+    let figure = &figures[0];
+    assert_eq!(
+        (figure["name"].as_str(), figure["floor_is"].as_str()),
+        (Some("diamonds, steps"), Some("the bare engine"))
+    );
+    for what in ["ours", "floor"] {
+        let values = figure[what].as_array().unwrap();
+        assert!(values.len() == 2 && values.iter().all(|value| value.as_f64().unwrap() > 0.0), "{figure}");
+    }
+    assert!(std::fs::read_to_string(page).unwrap().contains("<h2>diamonds, steps</h2>"));
+    let table = server.place.tasker(&["bench", "--rounds", "1", "--tasks", "100", "--only", "reads"]).with(0);
+    assert!(
+        table.stdout.contains("at least") && table.stdout.contains("read summary of 100 steps, p50"),
+        "{}",
+        table.stdout
+    );
+    // its databases are gone
+    let left = server
+        .psql()
+        .args(["-Atc", "select count(*) from pg_database where datname ~ '^tasker_bench_'"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&left.stdout).trim(), "0");
+}
+
+#[test]
+fn bench_needs_a_server() {
+    let place = Place::new();
+    let refused = place.tasker(&["bench"]).with(2);
+    let unknown =
+        place.with_env(&["bench", "--only", "dimonds"], &[("DATABASE_URL", "postgres://127.0.0.1:1/x")]).with(2);
+    assert!(
+        unknown.stderr.contains("no group of figures has `dimonds` in its name; there are: chain of 4; submit;"),
+        "{}",
+        unknown.stderr
+    );
+    assert!(
+        refused.stderr.contains("bench measures a server: give --database, or set DATABASE_URL"),
+        "{}",
+        refused.stderr
+    );
+}
