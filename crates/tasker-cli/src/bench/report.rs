@@ -245,7 +245,7 @@ mod tests {
     fn the_table_and_the_page_say_what_was_measured() {
         let (table, page) = (report().table(Paint::none()), report().page());
         assert!(
-            table.contains("wide         19 ms         10 ms  commits               1.90  [1.80 .. 3.00]"),
+            table.contains("wide         19 ms         10 ms  commits               1.90   [1.80 .. 3.00]"),
             "{table}"
         );
         assert!(page.contains("<h2>read</h2><p>19 ms: 19.00 [18.00 .. 30.00], to be reached: 20</p><svg"), "{page}");

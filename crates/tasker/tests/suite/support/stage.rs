@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{Moment, TestDatabase};
 
 /// What every wait ends with, sooner or later.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits, but not for ever.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
