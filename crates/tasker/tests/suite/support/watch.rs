@@ -30,6 +30,8 @@ pub struct Watch {
 pub struct Cost {
     /// Pages that it looked at, those of statements inside it included.
     pub buffers: i64,
+    /// How many statements it was, those inside it included.
+    pub statements: usize,
     /// Ways in which it read a task's tables and should not.
     pub sins: Vec<String>,
 }
@@ -72,11 +74,12 @@ impl Watch {
 
     /// What was told since it was last asked.
     pub fn cost(&self) -> Cost {
-        let mut cost = Cost { buffers: 0, sins: Vec::new() };
+        let mut cost = Cost { buffers: 0, statements: 0, sins: Vec::new() };
         for told in self.heard.lock().unwrap().drain(..) {
             let Some((_, json)) = told.split_once("plan:\n") else { continue };
             let told: Value = serde_json::from_str(json).unwrap();
             let plan = &told["Plan"];
+            cost.statements += 1;
             // a statement is told after those inside it, and counts them in
             cost.buffers = cost.buffers.max(pages(plan));
             sins(plan, &mut cost.sins);
