@@ -185,7 +185,7 @@ const PAGES: &[(&str, i64)] = &[
     ("resolve_task", 135),
     ("pause_task", 40),
     ("resume_task", 135),
-    ("reap, nothing expired", 10),
+    ("reap, nothing expired", 20),
     ("reap, a lease expired", 110),
     ("submit_task", 95),
     // it reads all leases of the last half minute, dead ones too where nobody has vacuumed: as many as were claimed
