@@ -109,12 +109,13 @@ impl Torture {
             let torture = self.clone();
             faults.spawn(async move { torture.submit(number).await });
         }
-        let (a, b, c, d, e) = (self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
+        let (a, b, c, d, e, f) = (self.clone(), self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
         faults.spawn(async move { a.kill().await });
         faults.spawn(async move { b.pause().await });
         faults.spawn(async move { c.stop_the_server().await });
         faults.spawn(async move { d.disturb().await });
         faults.spawn(async move { e.people().await });
+        faults.spawn(async move { f.silence().await });
         let begun = Instant::now();
         while begun.elapsed() < time {
             tokio::select! {
@@ -321,6 +322,27 @@ impl Torture {
                     sleep(Duration::from_millis(1500)).await;
                     road.cut();
                 }
+            }
+        }
+    }
+
+    /// Notifications are off for a while: every listener is connected, and hears nothing.
+    async fn silence(&self) {
+        const OFF: &str = "create or replace function tasker.wake(sender text default '') returns void language sql as 'select null::void where false'";
+        let on =
+            include_str!("../../../sql/functions/wake.sql").replace("create function", "create or replace function");
+        let run = async |sql: &str| {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_string())).execute(self.tasker.store().pool()).await
+        };
+        while self.goes_on() {
+            sleep(Duration::from_millis(2000 + self.of(4000) as u64)).await;
+            if run(OFF).await.is_ok() {
+                self.count("times without notifications");
+                sleep(Duration::from_millis(1000 + self.of(3000) as u64)).await;
+            }
+            // the server may be away
+            while run(&on).await.is_err() {
+                sleep(Duration::from_millis(100)).await;
             }
         }
     }

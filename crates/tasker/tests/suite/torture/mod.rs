@@ -1,5 +1,5 @@
 //! Torture: workers that are processes of their own, on a server of their own, while they are killed at random and at chosen moments, stopped for
-//! longer than their leases, cut off and left in silence, sessions are terminated, the server is stopped like in a power cut, submitters do
+//! longer than their leases, cut off and left in silence, sessions are terminated, notifications are off, the server is stopped like in a power cut, submitters do
 //! not hear what became of their submissions, and people intervene. Every effect is written into a file beside the database: that is the witness.
 //!
 //! `scripts/torture SECONDS` runs it for as long as one likes, with `TASKER_TEST_SEED` to decide the faults; the suite does a minute of it.
@@ -55,6 +55,7 @@ const REACHED: &[(&str, u64)] = &[
     ("exchanges cut", 3),
     ("sessions terminated", 4),
     ("roads that fell silent", 20),
+    ("times without notifications", 10),
     ("leases that expired", 1),
     ("steps that ran out of attempts", 15),
     ("tasks cancelled, paused or retried by hand", 3),

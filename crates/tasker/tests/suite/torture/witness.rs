@@ -66,6 +66,12 @@ const MATRIX: &[(&str, &str, &str, &str)] = &[
         "L + 1 s",
     ),
     (
+        "times without notifications",
+        "notifications are off, and listeners hear nothing",
+        "workers ask by themselves",
+        "the poll interval (1 s)",
+    ),
+    (
         "server stops",
         "the server stops without a warning, and starts again",
         "workers wait for it; what was committed is there",
