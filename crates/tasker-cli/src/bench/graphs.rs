@@ -13,7 +13,7 @@ use super::Result;
 
 /// A graph: for each step, its parents.
 pub struct Graph {
-    pub name: &'static str,
+    pub name: String,
     pub parents: Vec<Vec<usize>>,
 }
 
@@ -22,20 +22,21 @@ const HANDLER: &str = "bench.nothing";
 
 impl Graph {
     /// One after the other.
-    pub fn chain(name: &'static str, steps: usize) -> Graph {
+    pub fn chain(steps: usize) -> Graph {
+        let name = format!("chain_of_{steps}");
         Graph { name, parents: (0..steps).map(|step| step.checked_sub(1).into_iter().collect()).collect() }
     }
 
     /// One, two beside each other, one.
     pub fn diamond() -> Graph {
-        Graph { name: "diamond", parents: vec![vec![], vec![0], vec![0], vec![1, 2]] }
+        Graph { name: "diamond".into(), parents: vec![vec![], vec![0], vec![0], vec![1, 2]] }
     }
 
     /// So many beside each other, into one.
-    pub fn wide(name: &'static str, steps: usize) -> Graph {
+    pub fn wide(steps: usize) -> Graph {
         let mut parents = vec![Vec::new(); steps];
         parents.push((0..steps).collect());
-        Graph { name, parents }
+        Graph { name: format!("wide_{steps}"), parents }
     }
 
     /// Ten layers of ten, each step after nine of the layer before.
@@ -44,7 +45,7 @@ impl Graph {
             0 => Vec::new(),
             layer => (0..9).map(|n| (layer - 1) * 10 + (step + n) % 10).collect(),
         };
-        Graph { name: "layers", parents: (0..100).map(parents).collect() }
+        Graph { name: "layers".into(), parents: (0..100).map(parents).collect() }
     }
 
     /// Registers it; every step does nothing.
@@ -55,7 +56,7 @@ impl Graph {
             writeln!(yaml, "- {{name: s{step}, handler: {HANDLER}, depends_on: [{}]}}", parents.join(","))?;
         }
         tasker.handle(HANDLER, function(async |_: Context<Value>| Ok(true)));
-        let definition = Definition::from_yaml(self.name, yaml.as_bytes(), None, &[]).map_err(|e| e.to_string())?;
+        let definition = Definition::from_yaml(&self.name, yaml.as_bytes(), None, &[]).map_err(|e| e.to_string())?;
         Ok(tasker.register_definition(&definition).await?)
     }
 }

@@ -18,8 +18,8 @@ pub struct Figure {
     name: String,
     unit: Unit,
     ours: Vec<f64>,
-    /// What the floor is.
-    floor_is: &'static str,
+    /// What the floor is, where there is one.
+    floor_is: Option<&'static str>,
     floor: Vec<f64>,
     bar: Bar,
 }
@@ -60,19 +60,20 @@ impl Report {
         name: impl Into<String>,
         unit: Unit,
         ours: f64,
-        (floor_is, floor): (&'static str, f64),
+        floor: Option<(&'static str, f64)>,
         bar: Bar,
     ) {
         let name = name.into();
         let figure = match self.figures.iter().position(|figure| figure.name == name) {
             Some(known) => &mut self.figures[known],
             None => {
+                let floor_is = floor.map(|(is, _)| is);
                 self.figures.push(Figure { name, unit, ours: Vec::new(), floor_is, floor: Vec::new(), bar });
                 self.figures.last_mut().expect("it was pushed")
             }
         };
         figure.ours.push(ours);
-        figure.floor.push(floor);
+        figure.floor.extend(floor.map(|(_, floor)| floor));
     }
 
     /// For a terminal.
@@ -85,7 +86,7 @@ impl Report {
         for figure in &self.figures {
             let (least, middle, most) = figure.spread();
             let (at_least, strive) = figure.bar.words();
-            let floor = if figure.floor_is == "-" { String::new() } else { figure.unit.written(median(&figure.floor)) };
+            let floor = figure.floor_is.map(|_| figure.unit.written(median(&figure.floor))).unwrap_or_default();
             let reached = format!("{middle:6.2}");
             let reached = match figure.is_reached() {
                 Some(true) => paint.green(reached),
@@ -97,7 +98,7 @@ impl Report {
                 "{:width$}  {:>12}  {floor:>12}  {:18}  {reached}  {:>15}  {at_least:>8}  {strive:>6}",
                 figure.name,
                 figure.unit.written(median(&figure.ours)),
-                figure.floor_is,
+                figure.floor_is.unwrap_or("-"),
                 format!("[{least:.2} .. {most:.2}]"),
             );
         }
@@ -118,7 +119,7 @@ impl Report {
             let (least, middle, most) = figure.spread();
             let (at_least, _) = figure.bar.words();
             let bar = if at_least.is_empty() { String::new() } else { format!(", to be reached: {at_least}") };
-            let beside = if figure.floor_is == "-" { String::new() } else { format!(" beside {}", figure.floor_is) };
+            let beside = figure.floor_is.map(|floor| format!(" beside {floor}")).unwrap_or_default();
             let _ = write!(
                 page,
                 "<h2>{}</h2><p>{}{beside}: {middle:.2} [{least:.2} .. {most:.2}]{bar}</p>{}",
@@ -132,9 +133,10 @@ impl Report {
 }
 
 impl Figure {
-    /// What is compared with the bar, of each round: a ratio, or ours itself.
+    /// What is compared with the bar, of each round: ours itself, where that is asked for or has nothing beside it, or a ratio.
     fn compared(&self) -> Vec<f64> {
         match self.bar {
+            _ if self.floor_is.is_none() => self.ours.clone(),
             Bar::Value { .. } => self.ours.clone(),
             _ => self.ours.iter().zip(&self.floor).map(|(ours, floor)| ours / floor).collect(),
         }
@@ -168,19 +170,18 @@ impl Figure {
         };
         let scale = 600.0 / most.max(line.unwrap_or(0.0));
         let mut svg = format!("<svg viewBox='0 0 760 {}'>", 30 * self.ours.len());
-        for (round, (ours, floor)) in self.ours.iter().zip(&self.floor).enumerate() {
+        for (round, ours) in self.ours.iter().enumerate() {
             let y = 30 * round;
-            for (class, value, y) in [("ours", *ours, y + 3), ("floor", *floor, y + 15)] {
-                if class == "ours" || self.floor_is != "-" {
-                    let width = value * scale;
-                    let _ = write!(
-                        svg,
-                        "<rect class={class} x=0 y={y} width={width:.1} height=11 /><text x={:.1} y={}>{}</text>",
-                        width + 6.0,
-                        y + 10,
-                        self.unit.written(value)
-                    );
-                }
+            let floor = self.floor.get(round).map(|floor| ("floor", *floor, y + 15));
+            for (class, value, y) in [("ours", *ours, y + 3)].into_iter().chain(floor) {
+                let width = value * scale;
+                let _ = write!(
+                    svg,
+                    "<rect class={class} x=0 y={y} width={width:.1} height=11 /><text x={:.1} y={}>{}</text>",
+                    width + 6.0,
+                    y + 10,
+                    self.unit.written(value)
+                );
             }
         }
         if let Some(line) = line {
@@ -228,9 +229,22 @@ mod tests {
     fn report() -> Report {
         let mut report = Report::default();
         for (ours, floor) in [(30.0, 10.0), (18.0, 10.0), (19.0, 10.0)] {
-            report.add("wide", Unit::Milliseconds, ours, ("commits", floor), Bar::Ratio { at_least: 2.0, strive: 1.5 });
-            report.add("fast", Unit::PerSecond, ours, ("commits", floor), Bar::Ratio { at_least: 2.0, strive: 3.0 });
-            report.add("read", Unit::Milliseconds, ours, ("-", 0.0), Bar::Value { at_least: 20.0, strive: 10.0 });
+            report.add(
+                "wide",
+                Unit::Milliseconds,
+                ours,
+                Some(("commits", floor)),
+                Bar::Ratio { at_least: 2.0, strive: 1.5 },
+            );
+            report.add(
+                "fast",
+                Unit::PerSecond,
+                ours,
+                Some(("commits", floor)),
+                Bar::Ratio { at_least: 2.0, strive: 3.0 },
+            );
+            report.add("size", Unit::Count, ours, None, Bar::None);
+            report.add("read", Unit::Milliseconds, ours, None, Bar::Value { at_least: 20.0, strive: 10.0 });
         }
         report
     }
@@ -238,7 +252,7 @@ mod tests {
     #[test]
     fn a_figure_is_judged_by_its_median_and_its_units_direction() {
         let reached: Vec<_> = report().figures.iter().map(|figure| (figure.spread().1, figure.is_reached())).collect();
-        assert_eq!(reached, [(1.9, Some(true)), (1.9, Some(false)), (19.0, Some(true))]);
+        assert_eq!(reached, [(1.9, Some(true)), (1.9, Some(false)), (19.0, None), (19.0, Some(true))]);
     }
 
     #[test]

@@ -6,9 +6,9 @@ select
   n.step_number,
   n.named_step_id,
   n.name,
-  array(select (i.prefix || substr(to_hex(e.from_step + 16777217), 2))::uuid from tasker.named_task_edges e
+  array(select tasker.step_id_after(i.prefix, e.from_step) from tasker.named_task_edges e
     where e.named_task_id = k.named_task_id and e.to_step = n.step_number order by e.from_step) as parent_step_ids,
-  array(select (i.prefix || substr(to_hex(e.to_step + 16777217), 2))::uuid from tasker.named_task_edges e
+  array(select tasker.step_id_after(i.prefix, e.to_step) from tasker.named_task_edges e
     where e.named_task_id = k.named_task_id and e.from_step = n.step_number order by e.to_step) as child_step_ids,
   n.parent_count,
   n.child_count,
@@ -17,7 +17,7 @@ select
   n.min_depth_from_root,
   n.max_depth_from_root,
   n.max_depth_to_leaf
--- step_id, with what all steps of a task share worked out once (offset 0)
+-- what the ids of a task's steps share is worked out once (offset 0)
 from tasker.tasks k
 cross join lateral (select left(k.task_id::text, 30) as prefix offset 0) i
 join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id;

@@ -81,8 +81,6 @@ async fn create(made: Made<'_>) -> (String, TestDatabase) {
     execute(&mut admin, format!("create database {name} {how}")).await;
     // whoever forgets the schema before a name finds nothing
     execute(&mut admin, format!("alter database {name} set search_path = ''")).await;
-    // compiling what looks over all tasks takes longer than running it
-    execute(&mut admin, format!("alter database {name} set jit = off")).await;
     if let Made::Template { held: true } = made {
         // planning the views anew for each question would be most of a test's time
         execute(&mut admin, format!("alter database {name} set plan_cache_mode = force_generic_plan")).await;
