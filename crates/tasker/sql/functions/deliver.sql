@@ -19,10 +19,7 @@ language sql stable as $$
   -- offset 0: one probe of the index a result; with "= any(n.needs)" a planner that knows small tasks reads all results of a large one
   cross join lateral (
     select case when n.needs = '{}' then '{}'
-      when cardinality(n.needs) > 4 and (
-        select sum(r.size) from unnest(n.needs) need cross join lateral (
-          select pg_column_size(r.result) as size from tasker.step_results r where r.task_id = l.task_id and r.step_number = need offset 0) r
-      ) > 4194304 then null
+      when cardinality(n.needs) > 4 and tasker.stored_size(l.task_id, n.needs) > 4194304 then null
       else (
         select coalesce(json_object_agg(need, r.result), '{}')::text from unnest(n.needs) need cross join lateral (
           select r.result from tasker.step_results r where r.task_id = l.task_id and r.step_number = need offset 0) r) end as results offset 0) r

@@ -15,7 +15,7 @@ set enable_seqscan = off set enable_bitmapscan = off set enable_memoize = off se
 as $$
 #variable_conflict use_column
 declare
-  now_ timestamptz; release_number bigint; begins boolean; settled_ int; answers_ text[];
+  now_ timestamptz; begins boolean; settled_ int; answers_ text[];
   c_tasks uuid[]; c_steps int[]; kept uuid[]; l_tasks uuid[]; l_steps int[]; l_named int[]; l_claims uuid[];
   left_over_ boolean := false; next_at_ timestamptz; x record;
 begin
@@ -37,45 +37,17 @@ begin
       perform tasker.record_start(s_tasks);
     end if;
     now_ := tasker.clock();
-    x := tasker.settle('settle', now_, s_tasks, s_steps, s_claims, outcomes, payloads, error_kinds, retryables, delays, instants, null);
+    if cardinality(s_tasks) = 1 and outcomes[1] = 'complete' then
+      x := tasker.complete_step(now_, s_tasks[1], s_steps[1], s_claims[1], payloads[1]);
+    else
+      x := tasker.settle('settle', now_, s_tasks, s_steps, s_claims, outcomes, payloads, error_kinds, retryables, delays, instants, null);
+    end if;
     settled_ := x.settled; c_tasks := x.c_tasks; c_steps := x.c_steps;
 
     if c_tasks is not null then
-      -- the view is asked, about these steps only: what it calls ready is leased at once where this worker serves it,
-      -- has room, and no limit stands on it; what only time or room holds back is enqueued
-      release_number := nextval('tasker.transition_numbers');
-      with v as materialized (
-        select v.*, gen_random_uuid() as claim_id, v.leasable and count(*) filter (where v.leasable) over (rows unbounded preceding) <= capacity as taken from (
-          select v.task_id, v.step_number, v.named_task_id, v.handler_id, v.lane, v.limit_key, v.next_retry_at, v.attempts, v.ready_for_execution,
-            v.ready_for_execution and v.limit_key = '' and v.handler_id = any(handlers) as leasable
-          from unnest(c_tasks, c_steps) c(task_id, step_number)
-          cross join lateral (
-            select * from tasker.step_readiness_statuses v where v.task_id = c.task_id and v.step_number = c.step_number offset 0) v
-          where coalesce(v.blocking_reason in ('waiting_for_retry', 'scheduled_for_later', 'concurrency_limit_reached'), true)) v),
-      queued as (
-        insert into tasker.ready_steps (handler_id, lane, limit_key, queue_at, task_id, step_number, attempt, named_task_id)
-        select v.handler_id, v.lane, v.limit_key, greatest(now_, v.next_retry_at), v.task_id, v.step_number, v.attempts + 1, v.named_task_id
-        from v where not v.taken
-        on conflict (task_id, step_number) do nothing),
-      leased as materialized (
-        insert into tasker.leases (task_id, step_number, named_task_id, attempt, claim_id, worker_id, lease_expires_at, limit_key)
-        select v.task_id, v.step_number, v.named_task_id, v.attempts + 1, v.claim_id, by_worker, now_ + lease, v.limit_key
-        from v where v.taken
-        on conflict (task_id, step_number) do nothing
-        returning task_id, step_number, attempt, claim_id),
-      moved as (
-        insert into tasker.workflow_step_transitions (task_id, step_number, number, to_state, verb, at, attempt, claim_id, worker_id,
-          retry_limit, attempts_before, generation, timer, last_failure_at, last_attempted_at)
-        select l.task_id, l.step_number, release_number, 'in_progress', 'claim', now_, l.attempt, l.claim_id, by_worker,
-          h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, now_
-        from leased l
-        left join lateral (
-          select h.* from tasker.workflow_step_transitions h
-          where h.task_id = l.task_id and h.step_number = l.step_number order by h.number desc limit 1) h on true)
-      select array_agg(v.task_id), array_agg(v.task_id) filter (where v.taken), array_agg(v.step_number) filter (where v.taken),
-        array_agg(v.named_task_id) filter (where v.taken), array_agg(v.claim_id) filter (where v.taken),
-        coalesce(bool_or(v.ready_for_execution and not v.taken), false)
-      into kept, l_tasks, l_steps, l_named, l_claims, left_over_ from v;
+      x := tasker.lease_or_enqueue(by_worker, now_, c_tasks, c_steps, handlers, capacity, lease);
+      kept := x.kept; left_over_ := x.left_over;
+      l_tasks := x.l_tasks; l_steps := x.l_steps; l_named := x.l_named; l_claims := x.l_claims;
     end if;
 
     if not s_tasks <@ coalesce(kept, '{}') then

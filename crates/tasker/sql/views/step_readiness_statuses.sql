@@ -22,7 +22,8 @@ select
   s.last_attempted_at,
   s.handler_id,
   s.lane,
-  s.limit_key
+  s.limit_key,
+  s.last_transition_number
 from tasker.workflow_steps s
 -- A join's satisfied parents are counted as they come; a step with one parent asks that one. (offset 0 keeps each of the two
 -- an expression that is worked out once a row; merged into the columns above, they would be copied to every mention.)
@@ -30,12 +31,11 @@ cross join lateral (select case
   when s.parent_count = 0 then 0
   when s.parent_count > 1 then coalesce((
     select j.satisfied from tasker.join_counts j where j.task_id = s.task_id and j.step_number = s.step_number), 0)
-  else (
-    select count(*)::int from tasker.named_task_edges e
-    where e.named_task_id = s.named_task_id and e.to_step = s.step_number
-      and (select h.to_state from tasker.workflow_step_transitions h
-           where h.task_id = s.task_id and h.step_number = e.from_step
-           order by h.number desc limit 1) in ('complete', 'resolved_manually', 'skipped'))
+  when (
+    select h.to_state from tasker.workflow_step_transitions h
+    where h.task_id = s.task_id and h.step_number = s.only_parent
+    order by h.number desc limit 1) in ('complete', 'resolved_manually', 'skipped') then 1
+  else 0
   end as satisfied offset 0) p
 -- The first that holds; null is ready. Causes that no passing time will mend come first.
 cross join lateral (select case
@@ -47,7 +47,7 @@ cross join lateral (select case
   when not s.task_is_live then 'task_not_live'
   when s.task_is_paused then 'task_paused'
   when s.next_retry_at > tasker.now() then case when s.state = 'failed' then 'waiting_for_retry' else 'scheduled_for_later' end
-  when s.concurrency_limit is not null and s.concurrency_limit <= (select count(*) from tasker.leases l where l.limit_key = s.limit_key and l.limit_key <> '') then 'concurrency_limit_reached'
+  when s.concurrency_limit is not null and s.concurrency_limit <= tasker.leases_under(s.limit_key) then 'concurrency_limit_reached'
   end as blocking_reason offset 0) b;
 
 comment on view tasker.step_readiness_statuses is 'Which steps may run now, and why not the others.';
@@ -73,3 +73,4 @@ comment on column tasker.step_readiness_statuses.last_attempted_at is 'When it w
 comment on column tasker.step_readiness_statuses.handler_id is 'What runs it.';
 comment on column tasker.step_readiness_statuses.lane is 'Its priority: 0 high, 1 normal, 2 low.';
 comment on column tasker.step_readiness_statuses.limit_key is 'The concurrency key that it takes a slot of; empty: no limit.';
+comment on column tasker.step_readiness_statuses.last_transition_number is 'The number of its last transition; null where it has had none.';

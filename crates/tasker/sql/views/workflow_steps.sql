@@ -27,9 +27,10 @@ select
   coalesce(k.lane, n.lane) as lane,
   n.concurrency_limit,
   case when n.concurrency_limit is null then ''
-    else tasker.limit_key(n.named_step_id, (select p.context from tasker.task_payloads p where p.task_id = k.task_id), n.concurrency_key)
+    else tasker.limit_key_in(k.task_id, n.named_step_id, n.concurrency_key)
   end as limit_key,
   n.parent_count,
+  n.only_parent,
   n.child_count,
   k.state in ('pending', 'in_progress') as task_is_live,
   k.paused as task_is_paused
@@ -69,6 +70,7 @@ comment on column tasker.workflow_steps.lane is 'Its priority: 0 high, 1 normal,
 comment on column tasker.workflow_steps.concurrency_limit is 'How many steps with its limit key may run at once; null: no limit.';
 comment on column tasker.workflow_steps.limit_key is 'The concurrency key that it takes a slot of; empty: no limit.';
 comment on column tasker.workflow_steps.parent_count is 'How many parents it has.';
+comment on column tasker.workflow_steps.only_parent is 'The number of its parent, where it has one only.';
 comment on column tasker.workflow_steps.child_count is 'How many children it has.';
 comment on column tasker.workflow_steps.task_is_live is 'Whether its task is pending or in progress.';
 comment on column tasker.workflow_steps.task_is_paused is 'Whether its task is paused.';

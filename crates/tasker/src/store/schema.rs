@@ -14,6 +14,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("tables", include_str!("../../migrations/0001_tables.sql")),
     ("one_check_a_row", include_str!("../../migrations/0002_one_check_a_row.sql")),
     ("tasks_that_need_somebody", include_str!("../../migrations/0003_tasks_that_need_somebody.sql")),
+    ("only_parents", include_str!("../../migrations/0004_only_parents.sql")),
 ];
 
 /// Views and functions in the order in which they can be created.
@@ -26,6 +27,8 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/task_of.sql"),
     include_str!("../../sql/functions/step_number_of.sql"),
     include_str!("../../sql/functions/limit_key.sql"),
+    include_str!("../../sql/functions/limit_key_in.sql"),
+    include_str!("../../sql/functions/leases_under.sql"),
     include_str!("../../sql/views/workflow_steps.sql"),
     include_str!("../../sql/views/workflow_step_edges.sql"),
     include_str!("../../sql/views/step_readiness_statuses.sql"),
@@ -46,8 +49,11 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/conclude.sql"),
     include_str!("../../sql/functions/satisfy.sql"),
     include_str!("../../sql/functions/settle.sql"),
+    include_str!("../../sql/functions/complete_step.sql"),
+    include_str!("../../sql/functions/lease_or_enqueue.sql"),
     include_str!("../../sql/functions/enqueue.sql"),
     include_str!("../../sql/functions/enqueue_task.sql"),
+    include_str!("../../sql/functions/stored_size.sql"),
     include_str!("../../sql/functions/deliver.sql"),
     include_str!("../../sql/functions/take.sql"),
     include_str!("../../sql/functions/keys_with_room.sql"),
