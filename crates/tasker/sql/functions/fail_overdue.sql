@@ -2,7 +2,7 @@
 create function tasker.fail_overdue(of_task uuid) returns void
 language plpgsql as $$
 declare
-  now_ timestamptz; number_ bigint; h tasker.workflow_step_transitions; x record;
+  now_ timestamptz; number_ bigint;
   s_tasks uuid[]; s_steps int[]; s_claims uuid[]; n int;
 begin
   delete from tasker.ready_steps r where r.task_id = of_task;
@@ -16,16 +16,20 @@ begin
       array_fill(null::double precision, array[n]), array_fill(null::timestamptz, array[n]), null);
   end if;
   number_ := nextval('tasker.transition_numbers');
-  for x in
+  with open_steps as materialized (
     select v.step_number from tasker.step_readiness_statuses v where v.task_id = of_task
-      and coalesce(v.blocking_reason not in ('finished', 'in_progress', 'not_retryable', 'retries_exhausted', 'dependencies_not_satisfied'), true)
-  loop
-    h := tasker.next_transition(of_task, x.step_number);
-    h.number := number_; h.to_state := 'failed'; h.verb := 'deadline'; h.at := now_; h.next_retry_at := null; h.retryable := false;
-    h.error_kind := 'deadline_passed'; h.backoff_request_seconds := null;
-    insert into tasker.workflow_step_transitions values (h.*);
-    insert into tasker.step_errors (task_id, step_number, number, error) values (of_task, x.step_number, number_, 'the task''s deadline has passed');
-  end loop;
+      and coalesce(v.blocking_reason not in ('finished', 'in_progress', 'not_retryable', 'retries_exhausted', 'dependencies_not_satisfied'), true)),
+  moved as (
+    insert into tasker.workflow_step_transitions (task_id, step_number, number, to_state, verb, at, attempt, retryable, error_kind,
+      retry_limit, attempts_before, generation, timer, last_failure_at, last_attempted_at)
+    select of_task, o.step_number, number_, 'failed', 'deadline', now_, coalesce(h.attempt, 0), false, 'deadline_passed',
+      h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at
+    from open_steps o
+    left join lateral (
+      select h.* from tasker.workflow_step_transitions h
+      where h.task_id = of_task and h.step_number = o.step_number order by h.number desc limit 1) h on true)
+  insert into tasker.step_errors (task_id, step_number, number, error)
+  select of_task, o.step_number, number_, 'the task''s deadline has passed' from open_steps o;
   delete from tasker.task_deadlines d where d.task_id = of_task;
   perform tasker.conclude(array[of_task]);
 end $$;

@@ -32,6 +32,7 @@ mod readiness;
 mod reference;
 mod schema;
 mod seed_defects;
+mod statements;
 mod submissions;
 mod support;
 mod tidy;

@@ -513,3 +513,29 @@ fn keys_are_walked_alike_whatever_the_databases_collation() {
         play.live("+1h reap").await;
     });
 }
+
+#[test]
+fn plpgsql_check_finds_nothing_wrong_in_any_function() {
+    with_database(async |db| {
+        // Debian has it as postgresql-15-plpgsql-check
+        let is_there: bool =
+            db.value("select exists (select from pg_available_extensions where name = 'plpgsql_check')").await;
+        if !is_there {
+            eprintln!("skipped: this server has no plpgsql_check");
+            return;
+        }
+        db.run("create extension plpgsql_check schema pg_catalog").await;
+        // an assignment may cast; whoever refuses needs no return after it
+        let found: Vec<String> = db
+            .column(
+                "select format('%s, line %s: %s: %s', p.oid::regprocedure, c.lineno, c.level, c.message)
+                 from pg_proc p join pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql'
+                 cross join lateral plpgsql_check_function_tb(p.oid, fatal_errors => false, performance_warnings => false) c
+                 where p.pronamespace = 'tasker'::regnamespace and c.sqlstate not in ('42804', '2F005')",
+            )
+            .await;
+        assert!(found.is_empty(), "{found:#?}");
+        let functions: i64 = db.value("select count(*) from pg_proc p join pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql' where p.pronamespace = 'tasker'::regnamespace").await;
+        assert!(functions > 40, "{functions} functions");
+    });
+}
