@@ -17,7 +17,10 @@ use tasker::{Submission, Tasker, store::ByHand};
 use tokio::{process::Command, task::JoinSet, time::sleep};
 use uuid::Uuid;
 
-use super::{server::Server, worker};
+use super::{
+    server::{Pooler, Server},
+    worker,
+};
 use crate::support::{Chance, Fate, Proxy};
 
 const WORKERS: usize = 4;
@@ -30,6 +33,8 @@ pub struct Torture {
     pub options: PgConnectOptions,
     pub tasker: Tasker,
     server: Server,
+    /// The first worker's road leads through it.
+    pub pooler: Option<Pooler>,
     folder: tempfile::TempDir,
     chance: Mutex<Chance>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
@@ -46,8 +51,11 @@ pub struct Torture {
 
 impl Torture {
     pub fn new(options: PgConnectOptions, tasker: Tasker, server: Server, chance: Chance) -> Torture {
+        let pooler = Pooler::before(&options);
+        let way = |place| pooler.as_ref().filter(|_| place == 0).map_or(&options, |pooler| &pooler.options);
         Torture {
-            roads: (0..WORKERS).map(|_| Proxy::to(&options)).collect(),
+            roads: (0..WORKERS).map(|place| Proxy::to(way(place))).collect(),
+            pooler,
             submitting: Proxy::to(&options),
             options,
             tasker,
@@ -156,6 +164,9 @@ impl Torture {
             self.pids[place].store(0, Ordering::Relaxed);
             if is_worker && !status.success() {
                 self.count("workers killed");
+                if place == 0 && self.pooler.is_some() {
+                    self.count("workers killed behind a pooler");
+                }
             }
             // its connection was refused, the server being away
             if status.success() {

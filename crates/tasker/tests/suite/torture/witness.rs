@@ -17,6 +17,12 @@ const MATRIX: &[(&str, &str, &str, &str)] = &[
         "L + 1 s",
     ),
     (
+        "workers killed behind a pooler",
+        "it dies behind a pooler in session mode",
+        "the pooler ends or cleans its session; the same",
+        "L + 1 s",
+    ),
+    (
         "killed after the claim's commit",
         "it dies after the claim, before it has done anything",
         "the attempt counts, and the step is tried again",
