@@ -175,6 +175,27 @@ fn children_are_claimed_in_the_call_that_settles_their_last_parent() {
 }
 
 #[test]
+fn a_child_is_claimed_only_with_room_and_where_the_view_calls_it_ready() {
+    with_database(async |db| {
+        for (history, capacity, queued) in [("", 0, vec![1]), ("task:pause", 9, vec![])] {
+            let mut play = Play::of(db, "a > b > c").await;
+            play.live("submit a:in_progress").await;
+            play.live(history).await;
+            let ended = [(play.claims[&(play.task(), 0)].clone(), complete())];
+            let mut connection = db.pool().acquire().await.unwrap();
+            let reply =
+                play.worker.exchange(&mut connection, &ended, &play.worker.serves(), capacity, None).await.unwrap();
+            assert_eq!(reply.answers, ["settled"]);
+            assert!(reply.claimed.iter().all(|claim| claim.task_id != play.task()), "{history}");
+            let rows: Vec<i32> = db
+                .column(&format!("select step_number from tasker.ready_steps where task_id = '{}'", play.task()))
+                .await;
+            assert_eq!(rows, queued, "{history}");
+        }
+    });
+}
+
+#[test]
 fn a_child_with_a_limit_is_claimed_under_its_limit_only() {
     with_database(async |db| {
         let mut play = Play::of(db, "a > b[concurrency=1]").await;

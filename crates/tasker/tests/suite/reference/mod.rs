@@ -27,7 +27,7 @@ fn play(share: u64, cases: usize, is_hostile: bool) {
         let (mut compared, mut seen) = (0, world::Seen::default());
         let fresh = (0..).map(|game| seed * 1_000_000 + share * 200_000 + game);
         for seed in KEPT.iter().copied().filter(|_| share == 0).chain(fresh) {
-            let mut game = Game::begin(db, Chance::mixed(seed), is_hostile).await;
+            let mut game = Game::begin(db, Chance::mixed(seed), is_hostile, seed % 2 == 1).await;
             compared += game.play(&mut seen).await.unwrap_or_else(|what| panic!("game {seed}: {what}"));
             if compared >= cases {
                 break;

@@ -81,6 +81,8 @@ pub struct Game<'a> {
     named_task_id: i32,
     /// Whether replies get lost, the clock may go back, and all promises are asked about after everything that happens.
     is_hostile: bool,
+    /// Claims are handed in one a call, as idle workers do.
+    is_quiet: bool,
     /// The latest that the clock has been.
     latest: Moment,
     /// Claims that were given, those that are over included.
@@ -92,7 +94,7 @@ pub struct Game<'a> {
 }
 
 impl<'a> Game<'a> {
-    pub async fn begin(db: &'a TestDatabase, mut chance: Chance, is_hostile: bool) -> Game<'a> {
+    pub async fn begin(db: &'a TestDatabase, mut chance: Chance, is_hostile: bool, is_quiet: bool) -> Game<'a> {
         let definition = workflow(&mut chance);
         let named_task_id = db.register(&definition).await.unwrap();
         let worker = Worker::new(db, definition.steps.iter().map(|step| step.handler.clone())).await;
@@ -105,6 +107,7 @@ impl<'a> Game<'a> {
             worker,
             named_task_id,
             is_hostile,
+            is_quiet,
             latest,
             claims: Vec::new(),
             touched: BTreeSet::new(),
@@ -279,7 +282,10 @@ impl<'a> Game<'a> {
         self.call(ended, Some(id), seen).await
     }
 
-    async fn call(&mut self, ended: Vec<Claim>, only_task: Option<Uuid>, seen: &mut Seen) -> Result<(), String> {
+    async fn call(&mut self, mut ended: Vec<Claim>, only_task: Option<Uuid>, seen: &mut Seen) -> Result<(), String> {
+        if self.is_quiet && !ended.is_empty() {
+            ended = vec![ended.swap_remove(self.chance.of(ended.len()))];
+        }
         let now = self.world.now;
         let mut handlers: Vec<usize> = (0..self.world.nodes.len()).collect();
         if self.chance.of(3) == 0 {
