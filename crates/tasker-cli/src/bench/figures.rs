@@ -1,6 +1,9 @@
 //! The figures: each of ours beside its floor, measured in the same round.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use tasker::{
@@ -10,14 +13,16 @@ use tasker::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::output::tell;
+
 use super::{
     Result, Round, bare, floors,
-    graphs::Graph,
+    graphs::{Graph, ran},
     report::{Bar, Report, Unit},
 };
 
 /// What can be asked for by itself.
-pub const GROUPS: [&str; 10] = [
+pub const GROUPS: [&str; 13] = [
     "chain of 4",
     "submit",
     "chain of 1,000",
@@ -28,6 +33,9 @@ pub const GROUPS: [&str; 10] = [
     "1,000 steps into one",
     "10,000 steps into one",
     "reads",
+    "dense graph",
+    "idle",
+    "200 workers",
 ];
 
 /// Measures everything that is asked for, once.
@@ -63,11 +71,20 @@ pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
         // as the library's own sessions read
         reads(round, report, &mut *round.tasker.store().pool().acquire().await?).await?;
     }
+    if round.wants("dense graph") {
+        dense(round, report).await?;
+    }
+    if round.wants("idle") {
+        idle(round, report, &mut connection).await?;
+    }
+    if round.wants("200 workers") {
+        crowd(round, report, &mut connection).await?;
+    }
     Ok(())
 }
 
 /// Lets so many workers run, each with so many attempts at once.
-async fn with_workers<T>(
+pub async fn with_workers<T>(
     tasker: &Tasker,
     workers: usize,
     concurrency: usize,
@@ -85,12 +102,12 @@ async fn with_workers<T>(
     measured
 }
 
-async fn submit(round: &Round, workflow: i32) -> Result<Uuid> {
+pub async fn submit(round: &Round, workflow: i32) -> Result<Uuid> {
     Ok(round.tasker.submit_version(workflow, &json!({}), Submission::default()).await?.task_id)
 }
 
 /// Submits so many tasks in calls of 500; gives how long it took.
-async fn submit_many(round: &Round, workflow: i32, tasks: usize) -> Result<Duration> {
+pub async fn submit_many(round: &Round, workflow: i32, tasks: usize) -> Result<Duration> {
     let begun = Instant::now();
     for chunk in (0..tasks).collect::<Vec<_>>().chunks(500) {
         let task = |n: &usize| (json!({ "order": n, "customer": "c-1" }), Submission::default());
@@ -100,7 +117,7 @@ async fn submit_many(round: &Round, workflow: i32, tasks: usize) -> Result<Durat
 }
 
 /// Until nothing is left to do; every task must have ended well.
-async fn until_done(connection: &mut PgConnection) -> Result<()> {
+pub async fn until_done(connection: &mut PgConnection) -> Result<()> {
     const LEFT: &str = "select exists (select from tasker.ready_steps) or exists (select from tasker.leases)";
     while sqlx::query_scalar(LEFT).fetch_one(&mut *connection).await? {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -326,6 +343,104 @@ async fn reads(round: &Round, report: &mut Report, connection: &mut PgConnection
     Ok(())
 }
 
-fn ms(took: Duration) -> f64 {
+/// A thousand steps with fifty thousand edges, new each time: registered and submitted.
+async fn dense(round: &Round, report: &mut Report) -> Result<()> {
+    let mut number = 0;
+    let took = floors::median(5, async || {
+        number += 1;
+        let graph = Graph { name: format!("dense_{number}"), ..Graph::dense() };
+        let workflow = graph.register(&round.tasker).await?;
+        submit(round, workflow).await.map(drop)
+    });
+    let bar = Bar::Value { at_least: 500.0, strive: 500.0 };
+    report.add("dense graph, registered and submitted, p50", Unit::Milliseconds, ms(took.await?), None, bar);
+    sqlx::raw_sql("select count(tasker.cancel_task(task_id)) from tasker.tasks where state = 'pending'")
+        .execute(&mut *round.tasker.store().pool().acquire().await?)
+        .await?;
+    Ok(())
+}
+
+/// Ten workers that have nothing to do: how often each asks the server anything. (The server's count of transactions has its own in it.)
+async fn idle(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
+    const WORKERS: usize = 10;
+    const ASKED: &str = "select pid, query_start::text from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and query_start is not null";
+    with_workers(&round.tasker, WORKERS, 100, async || {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let before: HashSet<(i32, String)> =
+            sqlx::query_as(ASKED).fetch_all(&mut *connection).await?.into_iter().collect();
+        let mut asked = before.clone();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(10) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            asked.extend(sqlx::query_as::<_, (i32, String)>(ASKED).fetch_all(&mut *connection).await?);
+        }
+        let rate = (asked.len() - before.len()) as f64 / begun.elapsed().as_secs_f64() / WORKERS as f64;
+        let bar = Bar::Value { at_least: 1.0, strive: 1.0 };
+        report.add("idle, queries a second and worker", Unit::Count, rate, None, bar);
+        Ok(())
+    })
+    .await
+}
+
+/// Two hundred workers beside twenty, each with a pool of its own, as in a process of its own. What their sessions do once, at their
+/// beginning, is done before; submission is in it.
+async fn crowd(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
+    let room: i32 =
+        sqlx::query_scalar("select current_setting('max_connections')::int").fetch_one(&mut *connection).await?;
+    if room < 1_500 {
+        tell(format_args!("200 workers need a server with max_connections of 1500 and more; this one has {room}"));
+        return Ok(());
+    }
+    let workflow = Graph::diamond().register(&round.tasker).await?;
+    let mut rates = Vec::new();
+    for workers in [20, 200] {
+        let mut taskers = Vec::new();
+        for _ in 0..workers {
+            let tasker = Tasker::connect(&round.url).await?;
+            Graph::diamond().register(&tasker).await?;
+            taskers.push(tasker);
+        }
+        let stop = CancellationToken::new();
+        let run = |tasker: &Tasker| tokio::spawn(tasker.worker(Settings::default()).run(stop.clone()));
+        let running: Vec<_> = taskers.iter().map(run).collect();
+        submit_many(round, workflow, workers * 200).await?;
+        until_done(connection).await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+
+        let begun = Instant::now();
+        submit_many(round, workflow, round.tasks * 5).await?;
+        until_done(connection).await?;
+        rates.push((round.tasks * 20) as f64 / begun.elapsed().as_secs_f64());
+        stop.cancel();
+        for worker in running {
+            worker.await??;
+        }
+        for tasker in taskers {
+            tasker.close().await;
+        }
+    }
+    let bar = Bar::Ratio { at_least: 1.0, strive: 1.0 };
+    report.add("200 workers, steps", Unit::PerSecond, rates[1], Some(("20 workers", rates[0])), bar);
+    Ok(())
+}
+
+/// The rate, in steps a second, of each tenth of so many steps that are being run.
+pub async fn by_tenths(steps: usize) -> Vec<f64> {
+    let (before, mut begun) = (ran(), Instant::now());
+    let mut rates = Vec::new();
+    let mut counted = 0;
+    while rates.len() < 10 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let count = ran() - before;
+        if count >= steps * (rates.len() + 1) / 10 {
+            rates.push((count - counted) as f64 / begun.elapsed().as_secs_f64());
+            (counted, begun) = (count, Instant::now());
+        }
+    }
+    rates
+}
+
+pub fn ms(took: Duration) -> f64 {
     took.as_secs_f64() * 1e3
 }

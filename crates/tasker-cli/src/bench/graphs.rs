@@ -1,6 +1,9 @@
 //! The graphs that are measured, in both engines' forms.
 
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use serde_json::Value;
 use tasker::{
@@ -19,6 +22,14 @@ pub struct Graph {
 
 /// The handler of every step.
 const HANDLER: &str = "bench.nothing";
+
+/// How often it ran in this process.
+static RAN: AtomicUsize = AtomicUsize::new(0);
+
+/// How many attempts were run so far.
+pub fn ran() -> usize {
+    RAN.load(Ordering::Relaxed)
+}
 
 impl Graph {
     /// One after the other.
@@ -48,6 +59,12 @@ impl Graph {
         Graph { name: "layers".into(), parents: (0..100).map(parents).collect() }
     }
 
+    /// A thousand steps, each after about fifty of the two hundred before it.
+    pub fn dense() -> Graph {
+        let parents = |step: usize| (1..=50).map(|n| n * 4 - n % 3).filter_map(|back| step.checked_sub(back)).collect();
+        Graph { name: "dense".into(), parents: (0..1_000).map(parents).collect() }
+    }
+
     /// Registers it; every step does nothing.
     pub async fn register(&self, tasker: &Tasker) -> Result<i32> {
         let mut yaml = format!("namespace: bench\nname: {}\nversion: 1.0.0\nsteps:\n", self.name);
@@ -55,7 +72,11 @@ impl Graph {
             let parents: Vec<String> = parents.iter().map(|parent| format!("s{parent}")).collect();
             writeln!(yaml, "- {{name: s{step}, handler: {HANDLER}, depends_on: [{}]}}", parents.join(","))?;
         }
-        tasker.handle(HANDLER, function(async |_: Context<Value>| Ok(true)));
+        let nothing = async |_: Context<Value>| {
+            RAN.fetch_add(1, Ordering::Relaxed);
+            Ok(true)
+        };
+        tasker.handle(HANDLER, function(nothing));
         let definition = Definition::from_yaml(&self.name, yaml.as_bytes(), None, &[]).map_err(|e| e.to_string())?;
         Ok(tasker.register_definition(&definition).await?)
     }

@@ -1,9 +1,11 @@
 //! `tasker bench`: how fast the engine is on a server, beside what the same server does at best with plain SQL in the same minutes.
 
 mod bare;
+mod before;
 mod figures;
 mod floors;
 mod graphs;
+mod long;
 mod report;
 
 use std::path::PathBuf;
@@ -29,6 +31,10 @@ pub struct Args {
     /// Only the groups of figures with this in their name, such as `diamonds` or `reads`
     #[arg(long, default_value = "", value_name = "TEXT")]
     only: String,
+    /// Also the long runs, of so many steps each
+    #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "1000000",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(10_000..=100_000_000))]
+    long: Option<usize>,
     /// Write a page with plots
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
@@ -60,8 +66,10 @@ pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, F
             "bench measures a server: give --database, or set DATABASE_URL (scripts/bench starts one of its own)",
         )
     })?;
-    if !figures::GROUPS.iter().any(|group| group.contains(&args.only)) {
-        let groups = figures::GROUPS.join("; ");
+    let long = if args.long.is_some() { &long::GROUPS[..] } else { &[] };
+    let groups = [&figures::GROUPS[..], long].concat();
+    if !groups.iter().any(|group| group.contains(&args.only)) {
+        let groups = groups.join("; ");
         return Err(Failure::misused(format!(
             "no group of figures has `{}` in its name; there are: {groups}",
             args.only
@@ -75,6 +83,9 @@ pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, F
             tasker.migrate().await?;
             let round = Round { url, tasker, tasks: args.tasks, only: args.only.clone() };
             figures::measure(&round, &mut report).await?;
+            if let Some(steps) = args.long {
+                long::measure(&round, &mut report, steps).await?;
+            }
             round.tasker.close().await;
             Ok(())
         })

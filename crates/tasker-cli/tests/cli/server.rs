@@ -195,6 +195,13 @@ fn bench_measures_each_figure_beside_its_floor_and_leaves_nothing_behind() {
         "{}",
         table.stdout
     );
+    let long = server
+        .place
+        .tasker(&["bench", "--rounds", "1", "--long", "10000", "--only", "beside an old", "--json"])
+        .with(0);
+    let figures = long.json();
+    let named = |figure: &serde_json::Value| figure["name"].as_str().unwrap().starts_with("beside an old snapshot");
+    assert!(figures.as_array().unwrap().iter().filter(|figure| named(figure)).count() == 3, "{figures}");
     // its databases are gone
     let left = server
         .psql()

@@ -1,0 +1,111 @@
+//! Long runs: what becomes of the rate when there is much history, and when another session holds an old snapshot.
+
+use std::time::Instant;
+
+use tasker::sqlx::{self, Connection, PgConnection};
+
+use super::{
+    Result, Round, before,
+    figures::{by_tenths, submit_many, until_done, with_workers},
+    graphs::Graph,
+    report::{Bar, Report, Unit},
+};
+
+/// What can be asked for by itself.
+pub const GROUPS: [&str; 4] =
+    ["before and after", "long run of diamonds", "long run of layers", "beside an old snapshot"];
+
+/// How many steps a short run has.
+const SHORT: usize = 100_000;
+
+/// Runs so many steps of each.
+pub async fn measure(round: &Round, report: &mut Report, steps: usize) -> Result<()> {
+    if round.wants("before and after") {
+        before::measure(round, report, &mut PgConnection::connect(&round.url).await?).await?;
+    }
+    for (group, name, graph) in
+        [("long run of diamonds", "diamonds", Graph::diamond()), ("long run of layers", "layers", Graph::layers())]
+    {
+        if round.wants(group) {
+            let short = run(round, &graph, SHORT.min(steps)).await?;
+            let long = run(round, &graph, steps).await?;
+            let bar = Bar::Ratio { at_least: 0.9, strive: 1.0 };
+            let beside = Some(("a short run", short.rate));
+            report.add(format!("long run of {name}, steps"), Unit::PerSecond, long.rate, beside, bar);
+            let beside = Some(("the second", long.tenths[1]));
+            report.add(format!("long run of {name}, last tenth"), Unit::PerSecond, long.tenths[9], beside, bar);
+            let beside = Some(("after a tenth", long.memory[0]));
+            let bar = Bar::Ratio { at_least: 1.1, strive: 1.0 };
+            report.add(format!("long run of {name}, worker's memory in MiB"), Unit::Count, long.memory[1], beside, bar);
+        }
+    }
+    if round.wants("beside an old snapshot") {
+        let normal = run(round, &Graph::diamond(), steps).await?;
+        let mut other = PgConnection::connect(&round.url).await?;
+        let mut old = other.begin().await?;
+        sqlx::raw_sql("set transaction isolation level repeatable read; select count(*) from tasker.tasks")
+            .execute(&mut *old)
+            .await?;
+        let beside = run(round, &Graph::diamond(), steps).await?;
+        old.rollback().await?;
+        let floor = Some(("without it", normal.rate));
+        let bar = Bar::Ratio { at_least: 0.95, strive: 1.0 };
+        report.add("beside an old snapshot, steps", Unit::PerSecond, beside.rate, floor, bar);
+        let floor = Some(("without it", normal.tenths[9]));
+        report.add("beside an old snapshot, last tenth", Unit::PerSecond, beside.tenths[9], floor, bar);
+        let floor = Some(("without it", normal.between));
+        let bar = Bar::Ratio { at_least: 1.5, strive: 1.0 };
+        report.add("beside an old snapshot, exchange to exchange, p99", Unit::Milliseconds, beside.between, floor, bar);
+    }
+    Ok(())
+}
+
+/// A run's figures.
+struct Run {
+    /// Steps a second.
+    rate: f64,
+    /// The same of each tenth.
+    tenths: Vec<f64>,
+    /// What the process keeps in memory after the first tenth, and at the end, in MiB.
+    memory: [f64; 2],
+    /// From one settlement of a worker to its next, the 99th percentile, in milliseconds.
+    between: f64,
+}
+
+/// Submits up front, and lets two workers run it.
+async fn run(round: &Round, graph: &Graph, steps: usize) -> Result<Run> {
+    // of what the last exchanges of a run recorded
+    const BETWEEN: &str = "
+        select extract(epoch from percentile_cont(0.99) within group (order by took))::float8 * 1000 from (
+          select at - lag(at) over (partition by worker_id order by number) as took from (
+            select distinct worker_id, number, at from tasker.workflow_step_transitions
+            where verb = 'settle' and number > (select last_value from tasker.transition_numbers) - 20000) e) b";
+    let mut connection = PgConnection::connect(&round.url).await?;
+    let workflow = graph.register(&round.tasker).await?;
+    let tasks = steps / graph.parents.len();
+    submit_many(round, workflow, tasks).await?;
+    // what was written so far goes to the disk now, and not at an instant of the server's choice; whoever may not say so, waits for it
+    let _ = sqlx::raw_sql("checkpoint").execute(&mut connection).await;
+    with_workers(&round.tasker, 2, 100, async || {
+        let begun = Instant::now();
+        let first = async {
+            by_tenths(tasks * graph.parents.len() / 10).await;
+            memory()
+        };
+        let (tenths, first, done) =
+            tokio::join!(by_tenths(tasks * graph.parents.len()), first, until_done(&mut connection));
+        done?;
+        let rate = (tasks * graph.parents.len()) as f64 / begun.elapsed().as_secs_f64();
+        let between = sqlx::query_scalar(BETWEEN).fetch_one(&mut connection).await?;
+        Ok(Run { rate, tenths, memory: [first?, memory()?], between })
+    })
+    .await
+}
+
+/// What this process keeps in memory, in MiB.
+fn memory() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
+    let kib: f64 = line.split_whitespace().nth(1).ok_or("an empty VmRSS")?.parse()?;
+    Ok(kib / 1024.0)
+}
