@@ -15,7 +15,7 @@ begin
   from tasker.tasks k
   join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id
   left join lateral (
-    select h.* from tasker.workflow_step_transitions h
+    select h.to_state, h.attempt, h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at from tasker.workflow_step_transitions h
     where h.task_id = k.task_id and h.step_number = n.step_number order by h.number desc limit 1) h on true
   left join lateral (
     select l.claim_id, l.worker_id from tasker.leases l where l.task_id = k.task_id and l.step_number = n.step_number offset 0) l on true

@@ -18,7 +18,7 @@ begin
   select n.child_count, h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at into last
   from tasker.named_tasks_named_steps n
   cross join lateral (
-    select h.* from tasker.workflow_step_transitions h
+    select h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at from tasker.workflow_step_transitions h
     where h.task_id = of_task and h.step_number = of_step order by h.number desc limit 1) h
   where n.named_task_id = lease.named_task_id and n.step_number = of_step;
   insert into tasker.step_results (task_id, step_number, result) values (of_task, of_step, payload::json);

@@ -10,7 +10,7 @@ language sql stable as $$
     case when octet_length(r.results) <= 4194304 / cardinality(l_tasks) then r.results end
   from unnest(l_tasks, l_steps, l_named, l_claims) l(task_id, step_number, named_task_id, claim_id)
   cross join lateral (
-    select h.* from tasker.workflow_step_transitions h
+    select h.to_state, h.attempt, h.claim_id, h.retry_limit, h.generation, h.timer from tasker.workflow_step_transitions h
     where h.task_id = l.task_id and h.step_number = l.step_number order by h.number desc limit 1) h
   cross join lateral (
     select n.retry_limit, n.needs from tasker.named_tasks_named_steps n

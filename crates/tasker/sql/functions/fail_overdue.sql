@@ -26,7 +26,7 @@ begin
       h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at
     from open_steps o
     left join lateral (
-      select h.* from tasker.workflow_step_transitions h
+      select h.attempt, h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at from tasker.workflow_step_transitions h
       where h.task_id = of_task and h.step_number = o.step_number order by h.number desc limit 1) h on true)
   insert into tasker.step_errors (task_id, step_number, number, error)
   select of_task, o.step_number, number_, 'the task''s deadline has passed' from open_steps o;

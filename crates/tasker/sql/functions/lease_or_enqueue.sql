@@ -28,7 +28,8 @@ begin
         v.ready_for_execution and v.limit_key = '' and v.handler_id = any(handlers) as leasable
       from unnest(c_tasks, c_steps) c(task_id, step_number)
       cross join lateral (
-        select * from tasker.step_readiness_statuses v where v.task_id = c.task_id and v.step_number = c.step_number offset 0) v
+        select v.task_id, v.step_number, v.named_task_id, v.handler_id, v.lane, v.limit_key, v.next_retry_at, v.attempts, v.ready_for_execution, v.blocking_reason
+        from tasker.step_readiness_statuses v where v.task_id = c.task_id and v.step_number = c.step_number offset 0) v
       where coalesce(v.blocking_reason in ('waiting_for_retry', 'scheduled_for_later', 'concurrency_limit_reached'), true)) v),
   queued as (
     insert into tasker.ready_steps (handler_id, lane, limit_key, queue_at, task_id, step_number, attempt, named_task_id)
@@ -48,7 +49,7 @@ begin
       h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, now_
     from leased l
     left join lateral (
-      select h.* from tasker.workflow_step_transitions h
+      select h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at from tasker.workflow_step_transitions h
       where h.task_id = l.task_id and h.step_number = l.step_number order by h.number desc limit 1) h on true)
   select array_agg(v.task_id), array_agg(v.task_id) filter (where v.taken), array_agg(v.step_number) filter (where v.taken),
     array_agg(v.named_task_id) filter (where v.taken), array_agg(v.claim_id) filter (where v.taken),

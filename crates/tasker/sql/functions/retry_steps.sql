@@ -15,7 +15,7 @@ begin
   cross join lateral (
     select n.retry_limit from tasker.named_tasks_named_steps n where n.named_task_id = k.named_task_id and n.step_number = s.step_number offset 0) n
   left join lateral (
-    select h.* from tasker.workflow_step_transitions h
+    select h.attempt, h.generation, h.timer, h.last_failure_at, h.last_attempted_at from tasker.workflow_step_transitions h
     where h.task_id = k.task_id and h.step_number = s.step_number order by h.number desc limit 1) h on true;
   perform tasker.enqueue(array_fill(k.task_id, array[cardinality(s_steps)]), s_steps);
   perform tasker.conclude(array[k.task_id]);

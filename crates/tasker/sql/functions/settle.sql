@@ -28,9 +28,10 @@ begin
       case when outcomes[d.i] = 'release' and n.retry_limit = 1 then 'lost' else outcomes[d.i] end as ended
     from d
     cross join lateral (
-      select n.* from tasker.named_tasks_named_steps n where n.named_task_id = d.named_task_id and n.step_number = d.step_number offset 0) n
+      select n.child_count, n.base_retry_delay, n.max_retry_delay, n.retry_limit, n.retryable from tasker.named_tasks_named_steps n
+      where n.named_task_id = d.named_task_id and n.step_number = d.step_number offset 0) n
     cross join lateral (
-      select h.* from tasker.workflow_step_transitions h
+      select h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at from tasker.workflow_step_transitions h
       where h.task_id = d.task_id and h.step_number = d.step_number order by h.number desc limit 1) h),
   m as materialized (
     select h.*, case

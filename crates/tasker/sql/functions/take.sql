@@ -19,7 +19,7 @@ begin
       h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, now_
     from leased l
     left join lateral (
-      select h.* from tasker.workflow_step_transitions h
+      select h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at from tasker.workflow_step_transitions h
       where h.task_id = l.task_id and h.step_number = l.step_number order by h.number desc limit 1) h on true)
   select array_agg(l.task_id), array_agg(l.step_number), array_agg(l.named_task_id), array_agg(l.claim_id)
   into l_tasks, l_steps, l_named, l_claims from leased l;

@@ -37,7 +37,9 @@ select
 from tasker.tasks k
 join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id
 left join lateral (
-  select h.* from tasker.workflow_step_transitions h
+  select h.task_id, h.to_state, h.attempt, h.retry_limit, h.attempts_before, h.retryable, h.generation, h.next_retry_at, h.timer, h.backoff_request_seconds,
+    h.error_kind, h.claim_id, h.worker_id, h.last_failure_at, h.last_attempted_at, h.number, h.at
+  from tasker.workflow_step_transitions h
   where h.task_id = k.task_id and h.step_number = n.step_number
   order by h.number desc limit 1
 ) h on true;
