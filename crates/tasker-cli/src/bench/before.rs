@@ -13,6 +13,8 @@ use super::{
 
 /// Fills both up to each size, and asks both.
 pub async fn measure(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
+    // as our own sessions
+    sqlx::raw_sql("set jit = off").execute(&mut *connection).await?;
     sqlx::raw_sql(include_str!("before.sql")).execute(&mut *connection).await?;
     let graph = Graph::layers();
     let workflow = graph.register(&round.tasker).await?;
@@ -25,8 +27,8 @@ pub async fn measure(round: &Round, report: &mut Report, connection: &mut PgConn
         sqlx::raw_sql("vacuum analyze").execute(&mut *connection).await?;
 
         // the newest task of each has not begun
-        let number = tasks as i64;
-        begin_before(connection, number).await?;
+        let number = -(tasks as i64);
+        begin_before(connection, tasks as i64).await?;
         let task = submit(round, workflow).await?;
         let ours = "select * from tasker.step_readiness_statuses where task_id = $1";
         let before = "select * from before.step_readiness_statuses where task_id = $1";
@@ -99,9 +101,9 @@ async fn fill_before(connection: &mut PgConnection, graph: &Graph, from: usize, 
 
 /// Takes back what the newest task has done.
 async fn begin_before(connection: &mut PgConnection, tasks: i64) -> Result<()> {
-    // the number of the newest is one less than how many there are; it gets a number of its own, so that filling goes on after it
+    // a copy of the newest without its transitions; its steps' ids are negative, so that filling goes on beside it
     const AGAIN: &str = "
-        with s as (insert into before.workflow_steps select -s.workflow_step_id - $1 * 1000, $1, s.name, 0, 3 from before.workflow_steps s where s.task_id = $1 - 1 returning 1)
+        with s as (insert into before.workflow_steps select -s.workflow_step_id - $1 * 1000, -$1, s.name, 0, 3 from before.workflow_steps s where s.task_id = $1 - 1 returning 1)
         insert into before.workflow_step_edges
         select -e.from_step - $1 * 1000, -e.to_step - $1 * 1000 from before.workflow_step_edges e
         where e.to_step in (select s.workflow_step_id from before.workflow_steps s where s.task_id = $1 - 1)";

@@ -59,9 +59,9 @@ impl Graph {
         Graph { name: "layers".into(), parents: (0..100).map(parents).collect() }
     }
 
-    /// A thousand steps, each after about fifty of the two hundred before it.
+    /// A thousand steps and about fifty thousand edges: each is after some of the two hundred before it.
     pub fn dense() -> Graph {
-        let parents = |step: usize| (1..=50).map(|n| n * 4 - n % 3).filter_map(|back| step.checked_sub(back)).collect();
+        let parents = |step: usize| (1..=56).map(|n| n * 4 - n % 3).filter_map(|back| step.checked_sub(back)).collect();
         Graph { name: "dense".into(), parents: (0..1_000).map(parents).collect() }
     }
 

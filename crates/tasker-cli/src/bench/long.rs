@@ -6,8 +6,8 @@ use tasker::sqlx::{self, Connection, PgConnection};
 
 use super::{
     Result, Round, before,
-    figures::{by_tenths, submit_many, until_done, with_workers},
-    graphs::Graph,
+    figures::{all_are_complete, by_tenths, submit_many, until_done, with_workers},
+    graphs::{Graph, ran},
     report::{Bar, Report, Unit},
 };
 
@@ -18,45 +18,49 @@ pub const GROUPS: [&str; 4] =
 /// How many steps a short run has.
 const SHORT: usize = 100_000;
 
-/// Runs so many steps of each.
-pub async fn measure(round: &Round, report: &mut Report, steps: usize) -> Result<()> {
-    if round.wants("before and after") {
-        before::measure(round, report, &mut PgConnection::connect(&round.url).await?).await?;
+/// Measures one group, in a database of its own; a long run has so many steps.
+pub async fn measure(round: &Round, report: &mut Report, group: &str, steps: usize) -> Result<()> {
+    match group {
+        "before and after" => before::measure(round, report, &mut PgConnection::connect(&round.url).await?).await,
+        "long run of diamonds" => long_run(round, report, "diamonds", &Graph::diamond(), steps).await,
+        "long run of layers" => long_run(round, report, "layers", &Graph::layers(), steps).await,
+        _ => beside_a_snapshot(round, report, steps).await,
     }
-    for (group, name, graph) in
-        [("long run of diamonds", "diamonds", Graph::diamond()), ("long run of layers", "layers", Graph::layers())]
-    {
-        if round.wants(group) {
-            let short = run(round, &graph, SHORT.min(steps)).await?;
-            let long = run(round, &graph, steps).await?;
-            let bar = Bar::Ratio { at_least: 0.9, strive: 1.0 };
-            let beside = Some(("a short run", short.rate));
-            report.add(format!("long run of {name}, steps"), Unit::PerSecond, long.rate, beside, bar);
-            let beside = Some(("the second", long.tenths[1]));
-            report.add(format!("long run of {name}, last tenth"), Unit::PerSecond, long.tenths[9], beside, bar);
-            let beside = Some(("after a tenth", long.memory[0]));
-            let bar = Bar::Ratio { at_least: 1.1, strive: 1.0 };
-            report.add(format!("long run of {name}, worker's memory in MiB"), Unit::Count, long.memory[1], beside, bar);
-        }
-    }
-    if round.wants("beside an old snapshot") {
-        let normal = run(round, &Graph::diamond(), steps).await?;
-        let mut other = PgConnection::connect(&round.url).await?;
-        let mut old = other.begin().await?;
-        sqlx::raw_sql("set transaction isolation level repeatable read; select count(*) from tasker.tasks")
-            .execute(&mut *old)
-            .await?;
-        let beside = run(round, &Graph::diamond(), steps).await?;
-        old.rollback().await?;
-        let floor = Some(("without it", normal.rate));
-        let bar = Bar::Ratio { at_least: 0.95, strive: 1.0 };
-        report.add("beside an old snapshot, steps", Unit::PerSecond, beside.rate, floor, bar);
-        let floor = Some(("without it", normal.tenths[9]));
-        report.add("beside an old snapshot, last tenth", Unit::PerSecond, beside.tenths[9], floor, bar);
-        let floor = Some(("without it", normal.between));
-        let bar = Bar::Ratio { at_least: 1.5, strive: 1.0 };
-        report.add("beside an old snapshot, exchange to exchange, p99", Unit::Milliseconds, beside.between, floor, bar);
-    }
+}
+
+/// A short run, and a long one after it.
+async fn long_run(round: &Round, report: &mut Report, name: &str, graph: &Graph, steps: usize) -> Result<()> {
+    let short = run(round, graph, SHORT.min(steps)).await?;
+    let long = run(round, graph, steps).await?;
+    let bar = Bar::Ratio { at_least: 0.9, strive: 1.0 };
+    let beside = Some(("a short run", short.rate));
+    report.add(format!("long run of {name}, steps"), Unit::PerSecond, long.rate, beside, bar);
+    let beside = Some(("the second", long.tenths[1]));
+    report.add(format!("long run of {name}, last tenth"), Unit::PerSecond, long.tenths[9], beside, bar);
+    let beside = Some(("after a tenth", long.memory[0]));
+    let bar = Bar::Ratio { at_least: 1.1, strive: 1.0 };
+    report.add(format!("long run of {name}, this process in MiB"), Unit::Count, long.memory[1], beside, bar);
+    Ok(())
+}
+
+/// A run, and another while a session holds a snapshot that is older than it.
+async fn beside_a_snapshot(round: &Round, report: &mut Report, steps: usize) -> Result<()> {
+    let normal = run(round, &Graph::diamond(), steps).await?;
+    let mut other = PgConnection::connect(&round.url).await?;
+    let mut old = other.begin().await?;
+    sqlx::raw_sql("set transaction isolation level repeatable read; select count(*) from tasker.tasks")
+        .execute(&mut *old)
+        .await?;
+    let beside = run(round, &Graph::diamond(), steps).await?;
+    old.rollback().await?;
+    let floor = Some(("without it", normal.rate));
+    let bar = Bar::Ratio { at_least: 0.95, strive: 1.0 };
+    report.add("beside an old snapshot, steps", Unit::PerSecond, beside.rate, floor, bar);
+    let floor = Some(("without it", normal.tenths[9]));
+    report.add("beside an old snapshot, last tenth", Unit::PerSecond, beside.tenths[9], floor, bar);
+    let floor = Some(("without it", normal.between));
+    let bar = Bar::Ratio { at_least: 1.5, strive: 1.0 };
+    report.add("beside an old snapshot, exchange to exchange, p99", Unit::Milliseconds, beside.between, floor, bar);
     Ok(())
 }
 
@@ -74,32 +78,36 @@ struct Run {
 
 /// Submits up front, and lets two workers run it.
 async fn run(round: &Round, graph: &Graph, steps: usize) -> Result<Run> {
-    // of what the last exchanges of a run recorded
+    // of the last settlements of this run
     const BETWEEN: &str = "
         select extract(epoch from percentile_cont(0.99) within group (order by took))::float8 * 1000 from (
           select at - lag(at) over (partition by worker_id order by number) as took from (
             select distinct worker_id, number, at from tasker.workflow_step_transitions
-            where verb = 'settle' and number > (select last_value from tasker.transition_numbers) - 20000) e) b";
+            where verb = 'settle' and number > greatest($1, (select last_value from tasker.transition_numbers) - 20000)) e) b";
     let mut connection = PgConnection::connect(&round.url).await?;
     let workflow = graph.register(&round.tasker).await?;
     let tasks = steps / graph.parents.len();
+    let steps = tasks * graph.parents.len();
     submit_many(round, workflow, tasks).await?;
     // what was written so far goes to the disk now, and not at an instant of the server's choice; whoever may not say so, waits for it
     let _ = sqlx::raw_sql("checkpoint").execute(&mut connection).await;
-    with_workers(&round.tasker, 2, 100, async || {
-        let begun = Instant::now();
-        let first = async {
-            by_tenths(tasks * graph.parents.len() / 10).await;
+    let number: i64 =
+        sqlx::query_scalar("select last_value from tasker.transition_numbers").fetch_one(&mut connection).await?;
+    let measured = with_workers(&round.tasker, 2, 100, async || {
+        let (first, begun) = (ran(), Instant::now());
+        let after_a_tenth = async {
+            by_tenths(steps / 10).await;
             memory()
         };
-        let (tenths, first, done) =
-            tokio::join!(by_tenths(tasks * graph.parents.len()), first, until_done(&mut connection));
-        done?;
-        let rate = (tasks * graph.parents.len()) as f64 / begun.elapsed().as_secs_f64();
-        let between = sqlx::query_scalar(BETWEEN).fetch_one(&mut connection).await?;
-        Ok(Run { rate, tenths, memory: [first?, memory()?], between })
+        let (tenths, after_a_tenth) = tokio::join!(by_tenths(steps), after_a_tenth);
+        until_done(&mut connection, first, steps).await?;
+        let rate = steps as f64 / begun.elapsed().as_secs_f64();
+        let between = sqlx::query_scalar(BETWEEN).bind(number).fetch_one(&mut connection).await?;
+        Ok(Run { rate, tenths, memory: [after_a_tenth?, memory()?], between })
     })
-    .await
+    .await;
+    all_are_complete(&mut connection).await?;
+    measured
 }
 
 /// What this process keeps in memory, in MiB.

@@ -78,19 +78,31 @@ pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, F
     let mut report = Report::default();
     for number in 1..=args.rounds {
         tell(format_args!("round {number} of {}", args.rounds));
-        in_a_database(url, async |url| {
+        let round = async |url: String| -> Result<Round> {
             let tasker = Tasker::connect(&url).await?;
             tasker.migrate().await?;
-            let round = Round { url, tasker, tasks: args.tasks, only: args.only.clone() };
+            Ok(Round { url, tasker, tasks: args.tasks, only: args.only.clone() })
+        };
+        let unable = |trouble| Failure::unable(format!("round {number}: {trouble}"));
+        in_a_database(url, async |url| {
+            let round = round(url).await?;
             figures::measure(&round, &mut report).await?;
-            if let Some(steps) = args.long {
-                long::measure(&round, &mut report, steps).await?;
-            }
             round.tasker.close().await;
             Ok(())
         })
         .await
-        .map_err(|trouble| Failure::unable(format!("round {number}: {trouble}")))?;
+        .map_err(unable)?;
+        let wanted = long::GROUPS.iter().filter(|group| args.long.is_some() && group.contains(&args.only));
+        for group in wanted {
+            in_a_database(url, async |url| {
+                let round = round(url).await?;
+                long::measure(&round, &mut report, group, args.long.unwrap_or_default()).await?;
+                round.tasker.close().await;
+                Ok(())
+            })
+            .await
+            .map_err(unable)?;
+        }
     }
     if let Some(page) = &args.page {
         std::fs::write(page, report.page())

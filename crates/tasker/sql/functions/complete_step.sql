@@ -21,6 +21,10 @@ begin
     select h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at from tasker.workflow_step_transitions h
     where h.task_id = of_task and h.step_number = of_step order by h.number desc limit 1) h
   where n.named_task_id = lease.named_task_id and n.step_number = of_step;
+  if not found then
+    settled := 0;
+    return;
+  end if;
   insert into tasker.step_results (task_id, step_number, result) values (of_task, of_step, payload::json);
   insert into tasker.workflow_step_transitions (task_id, step_number, number, to_state, verb, at, attempt, claim_id, worker_id,
     retry_limit, attempts_before, generation, timer, last_failure_at, last_attempted_at)
@@ -32,10 +36,10 @@ begin
     x := tasker.satisfy(null, array[of_task], array[of_step], array[lease.named_task_id], now_, finish_number);
     c_tasks := x.c_tasks; c_steps := x.c_steps;
   else
-    select c.step_number, c.parent_count into child
+    select e.to_step as step_number, c.parent_count into child
     from tasker.named_task_edges e
     cross join lateral (
-      select c.step_number, c.parent_count from tasker.named_tasks_named_steps c
+      select c.parent_count from tasker.named_tasks_named_steps c
       where c.named_task_id = e.named_task_id and c.step_number = e.to_step offset 0) c
     where e.named_task_id = lease.named_task_id and e.from_step = of_step;
     satisfied_ := 1;
