@@ -43,13 +43,12 @@ pub async fn measure(round: &Round, report: &mut Report, connection: &mut PgConn
             Ok(())
         });
         let before_took = before_took.await?;
-        let (mut statements, mut traversal) = (0, Vec::new());
-        for _ in 0..5 {
-            let begun = std::time::Instant::now();
+        let mut statements = 0;
+        let traversed = floors::median(5, async || {
             statements = traverse(connection, number).await?;
-            traversal.push(begun.elapsed());
-        }
-        traversal.sort();
+            Ok(())
+        });
+        let traversed = traversed.await?;
         let ours = ours.replace("$1", &format!("'{task}'"));
         let pages_after = pages(&mut own, &ours).await?;
         let pages_before = pages(connection, &before.replace("$1", &number.to_string())).await?;
@@ -59,7 +58,7 @@ pub async fn measure(round: &Round, report: &mut Report, connection: &mut PgConn
         };
         add("view", Unit::Milliseconds, ms(after_took), "of aggregates", ms(before_took));
         add("pages", Unit::Count, pages_after, "of aggregates", pages_before);
-        add("one by one", Unit::Milliseconds, ms(after_took), "step by step", ms(traversal[2]));
+        add("one by one", Unit::Milliseconds, ms(after_took), "step by step", ms(traversed));
         add("statements", Unit::Count, 1.0, "step by step", statements as f64);
         sqlx::query("select tasker.cancel_task($1)").bind(task).execute(&mut *own).await?;
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    iter::repeat_n,
     time::{Duration, Instant},
 };
 
@@ -72,7 +73,7 @@ pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
         reads(round, report, &mut *round.tasker.store().pool().acquire().await?).await?;
     }
     if round.wants("dense graph") {
-        dense(round, report).await?;
+        dense(round, report, &mut connection).await?;
     }
     if round.wants("idle") {
         idle(round, report, &mut connection).await?;
@@ -83,17 +84,16 @@ pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Lets so many workers run, each with so many attempts at once.
-pub async fn with_workers<T>(
-    tasker: &Tasker,
-    workers: usize,
+/// Lets a worker of each run, each with so many attempts at once.
+pub async fn with_workers<'a, T>(
+    taskers: impl IntoIterator<Item = &'a Tasker>,
     concurrency: usize,
     what: impl AsyncFnOnce() -> Result<T>,
 ) -> Result<T> {
     let stop = CancellationToken::new();
     let settings = Settings { concurrency, ..Settings::default() };
-    let running: Vec<_> =
-        (0..workers).map(|_| tokio::spawn(tasker.worker(settings.clone()).run(stop.clone()))).collect();
+    let run = |tasker: &Tasker| tokio::spawn(tasker.worker(settings.clone()).run(stop.clone()));
+    let running: Vec<_> = taskers.into_iter().map(run).collect();
     let measured = what().await;
     stop.cancel();
     for worker in running {
@@ -144,7 +144,7 @@ async fn chain_of_four(round: &Round, report: &mut Report, connection: &mut PgCo
     let pause = || tokio::time::sleep(Duration::from_millis(5));
     let workflow = Graph::chain(4).register(&round.tasker).await?;
     let (mut ours, mut commits) = (Vec::new(), Vec::new());
-    with_workers(&round.tasker, 1, 100, async || {
+    with_workers(repeat_n(&round.tasker, 1), 100, async || {
         for _ in 0..TIMES {
             pause().await;
             let begun = Instant::now();
@@ -196,6 +196,11 @@ async fn submissions(round: &Round, report: &mut Report, connection: &mut PgConn
     report.add("submit one task, p50", Unit::Milliseconds, ms(one), Some(("a commit", ms(commit))), bar);
     let bar = Bar::Ratio { at_least: 1.1, strive: 1.0 };
     report.add("submit a task of 1,000 steps, p50", Unit::Milliseconds, ms(of_1000), Some(("one of 4", ms(one))), bar);
+    cancel_pending(connection).await
+}
+
+/// Nobody is to run what was only submitted.
+async fn cancel_pending(connection: &mut PgConnection) -> Result<()> {
     sqlx::raw_sql("select count(tasker.cancel_task(task_id)) from tasker.tasks where state = 'pending'")
         .execute(connection)
         .await?;
@@ -217,7 +222,7 @@ async fn diamonds(round: &Round, report: &mut Report, connection: &mut PgConnect
     let submitted = submit_many(round, workflow, tasks).await?;
     let commits = commits_so_far(connection).await?;
     let (first, begun) = (ran(), Instant::now());
-    with_workers(&round.tasker, 2, 100, async || until_done(connection, first, steps).await).await?;
+    with_workers(repeat_n(&round.tasker, 2), 100, async || until_done(connection, first, steps).await).await?;
     let took = begun.elapsed();
     all_are_complete(connection).await?;
     let commits = commits_so_far(connection).await? - commits;
@@ -250,7 +255,8 @@ async fn one_a_call(round: &Round, report: &mut Report, name: &'static str, work
     submit_many(round, workflow, tasks).await?;
     let mut connection = PgConnection::connect(&round.url).await?;
     let (first, begun) = (ran(), Instant::now());
-    with_workers(&round.tasker, workers, 1, async || until_done(&mut connection, first, tasks * 4).await).await?;
+    with_workers(repeat_n(&round.tasker, workers), 1, async || until_done(&mut connection, first, tasks * 4).await)
+        .await?;
     let rate = (tasks * 4) as f64 / begun.elapsed().as_secs_f64();
     all_are_complete(&mut connection).await?;
     let floor = Some(("commits by as many", floor));
@@ -260,7 +266,7 @@ async fn one_a_call(round: &Round, report: &mut Report, name: &'static str, work
 
 /// Submits a task to so many workers that are idle; gives it, and how long it took to its end.
 async fn one_task(round: &Round, workflow: i32, workers: usize) -> Result<(Uuid, Duration)> {
-    with_workers(&round.tasker, workers, 100, async || {
+    with_workers(repeat_n(&round.tasker, workers), 100, async || {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let begun = Instant::now();
         let task = submit(round, workflow).await?;
@@ -355,7 +361,7 @@ async fn reads(round: &Round, report: &mut Report, connection: &mut PgConnection
 }
 
 /// A thousand steps with fifty thousand edges, new each time: registered and submitted.
-async fn dense(round: &Round, report: &mut Report) -> Result<()> {
+async fn dense(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
     let mut number = 0;
     let took = floors::median(5, async || {
         number += 1;
@@ -365,10 +371,7 @@ async fn dense(round: &Round, report: &mut Report) -> Result<()> {
     });
     let bar = Bar::Value { at_least: 500.0, strive: 500.0 };
     report.add("dense graph, registered and submitted, p50", Unit::Milliseconds, ms(took.await?), None, bar);
-    sqlx::raw_sql("select count(tasker.cancel_task(task_id)) from tasker.tasks where state = 'pending'")
-        .execute(&mut *round.tasker.store().pool().acquire().await?)
-        .await?;
-    Ok(())
+    cancel_pending(connection).await
 }
 
 /// Ten workers that have nothing to do: how often each asks the server anything. (The server's count of transactions has its own in it.)
@@ -376,7 +379,7 @@ async fn idle(round: &Round, report: &mut Report, connection: &mut PgConnection)
     const WORKERS: usize = 10;
     const ASKED: &str = "select pid, query_start::text from pg_stat_activity
         where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid() and query_start is not null";
-    with_workers(&round.tasker, WORKERS, 100, async || {
+    with_workers(repeat_n(&round.tasker, WORKERS), 100, async || {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let before: HashSet<(i32, String)> =
             sqlx::query_as(ASKED).fetch_all(&mut *connection).await?.into_iter().collect();
@@ -412,22 +415,18 @@ async fn crowd(round: &Round, report: &mut Report, connection: &mut PgConnection
             Graph::diamond().register(&tasker).await?;
             taskers.push(tasker);
         }
-        let stop = CancellationToken::new();
-        let run = |tasker: &Tasker| tokio::spawn(tasker.worker(Settings::default()).run(stop.clone()));
-        let running: Vec<_> = taskers.iter().map(run).collect();
-        let first = ran();
-        submit_many(round, workflow, workers * 200).await?;
-        until_done(connection, first, workers * 800).await?;
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        let rate = with_workers(&taskers, 100, async || {
+            let first = ran();
+            submit_many(round, workflow, workers * 200).await?;
+            until_done(connection, first, workers * 800).await?;
+            tokio::time::sleep(Duration::from_secs(3)).await;
 
-        let (first, begun) = (ran(), Instant::now());
-        submit_many(round, workflow, round.tasks * 5).await?;
-        until_done(connection, first, round.tasks * 20).await?;
-        rates.push((round.tasks * 20) as f64 / begun.elapsed().as_secs_f64());
-        stop.cancel();
-        for worker in running {
-            worker.await??;
-        }
+            let (first, begun) = (ran(), Instant::now());
+            submit_many(round, workflow, round.tasks * 5).await?;
+            until_done(connection, first, round.tasks * 20).await?;
+            Ok((round.tasks * 20) as f64 / begun.elapsed().as_secs_f64())
+        });
+        rates.push(rate.await?);
         for tasker in taskers {
             tasker.close().await;
         }
@@ -436,22 +435,6 @@ async fn crowd(round: &Round, report: &mut Report, connection: &mut PgConnection
     let bar = Bar::Ratio { at_least: 1.0, strive: 1.0 };
     report.add("200 workers, steps", Unit::PerSecond, rates[1], Some(("20 workers", rates[0])), bar);
     Ok(())
-}
-
-/// The rate, in steps a second, of each tenth of so many steps that are being run.
-pub async fn by_tenths(steps: usize) -> Vec<f64> {
-    let (before, mut begun) = (ran(), Instant::now());
-    let mut rates = Vec::new();
-    let mut counted = 0;
-    while rates.len() < 10 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        let count = ran() - before;
-        if count >= steps * (rates.len() + 1) / 10 {
-            rates.push((count - counted) as f64 / begun.elapsed().as_secs_f64());
-            (counted, begun) = (count, Instant::now());
-        }
-    }
-    rates
 }
 
 pub fn ms(took: Duration) -> f64 {

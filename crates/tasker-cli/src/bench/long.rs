@@ -1,12 +1,15 @@
 //! Long runs: what becomes of the rate when there is much history, and when another session holds an old snapshot.
 
-use std::time::Instant;
+use std::{
+    iter::repeat_n,
+    time::{Duration, Instant},
+};
 
 use tasker::sqlx::{self, Connection, PgConnection};
 
 use super::{
     Result, Round, before,
-    figures::{all_are_complete, by_tenths, submit_many, until_done, with_workers},
+    figures::{all_are_complete, submit_many, until_done, with_workers},
     graphs::{Graph, ran},
     report::{Bar, Report, Unit},
 };
@@ -35,11 +38,11 @@ async fn long_run(round: &Round, report: &mut Report, name: &str, graph: &Graph,
     let bar = Bar::Ratio { at_least: 0.9, strive: 1.0 };
     let beside = Some(("a short run", short.rate));
     report.add(format!("long run of {name}, steps"), Unit::PerSecond, long.rate, beside, bar);
-    let beside = Some(("the second", long.tenths[1]));
-    report.add(format!("long run of {name}, last tenth"), Unit::PerSecond, long.tenths[9], beside, bar);
-    let beside = Some(("after a tenth", long.memory[0]));
+    let beside = Some(("the second", long.tenths[1].rate));
+    report.add(format!("long run of {name}, last tenth"), Unit::PerSecond, long.tenths[9].rate, beside, bar);
+    let beside = Some(("after a tenth", long.tenths[0].memory));
     let bar = Bar::Ratio { at_least: 1.1, strive: 1.0 };
-    report.add(format!("long run of {name}, this process in MiB"), Unit::Count, long.memory[1], beside, bar);
+    report.add(format!("long run of {name}, this process in MiB"), Unit::Count, long.tenths[9].memory, beside, bar);
     Ok(())
 }
 
@@ -56,8 +59,8 @@ async fn beside_a_snapshot(round: &Round, report: &mut Report, steps: usize) -> 
     let floor = Some(("without it", normal.rate));
     let bar = Bar::Ratio { at_least: 0.95, strive: 1.0 };
     report.add("beside an old snapshot, steps", Unit::PerSecond, beside.rate, floor, bar);
-    let floor = Some(("without it", normal.tenths[9]));
-    report.add("beside an old snapshot, last tenth", Unit::PerSecond, beside.tenths[9], floor, bar);
+    let floor = Some(("without it", normal.tenths[9].rate));
+    report.add("beside an old snapshot, last tenth", Unit::PerSecond, beside.tenths[9].rate, floor, bar);
     let floor = Some(("without it", normal.between));
     let bar = Bar::Ratio { at_least: 1.5, strive: 1.0 };
     report.add("beside an old snapshot, exchange to exchange, p99", Unit::Milliseconds, beside.between, floor, bar);
@@ -68,12 +71,17 @@ async fn beside_a_snapshot(round: &Round, report: &mut Report, steps: usize) -> 
 struct Run {
     /// Steps a second.
     rate: f64,
-    /// The same of each tenth.
-    tenths: Vec<f64>,
-    /// What the process keeps in memory after the first tenth, and at the end, in MiB.
-    memory: [f64; 2],
+    tenths: Vec<Tenth>,
     /// From one settlement of a worker to its next, the 99th percentile, in milliseconds.
     between: f64,
+}
+
+/// One of a run's ten parts.
+struct Tenth {
+    /// Steps a second.
+    rate: f64,
+    /// What the process keeps in memory at its end, in MiB.
+    memory: f64,
 }
 
 /// Submits up front, and lets two workers run it.
@@ -93,21 +101,32 @@ async fn run(round: &Round, graph: &Graph, steps: usize) -> Result<Run> {
     let _ = sqlx::raw_sql("checkpoint").execute(&mut connection).await;
     let number: i64 =
         sqlx::query_scalar("select last_value from tasker.transition_numbers").fetch_one(&mut connection).await?;
-    let measured = with_workers(&round.tasker, 2, 100, async || {
+    let measured = with_workers(repeat_n(&round.tasker, 2), 100, async || {
         let (first, begun) = (ran(), Instant::now());
-        let after_a_tenth = async {
-            by_tenths(steps / 10).await;
-            memory()
-        };
-        let (tenths, after_a_tenth) = tokio::join!(by_tenths(steps), after_a_tenth);
+        let tenths = by_tenths(steps).await?;
         until_done(&mut connection, first, steps).await?;
         let rate = steps as f64 / begun.elapsed().as_secs_f64();
         let between = sqlx::query_scalar(BETWEEN).bind(number).fetch_one(&mut connection).await?;
-        Ok(Run { rate, tenths, memory: [after_a_tenth?, memory()?], between })
+        Ok(Run { rate, tenths, between })
     })
     .await;
     all_are_complete(&mut connection).await?;
     measured
+}
+
+/// The tenths of so many steps that are being run.
+async fn by_tenths(steps: usize) -> Result<Vec<Tenth>> {
+    let (before, mut begun) = (ran(), Instant::now());
+    let (mut tenths, mut counted) = (Vec::new(), 0);
+    while tenths.len() < 10 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let count = ran() - before;
+        if count >= steps * (tenths.len() + 1) / 10 {
+            tenths.push(Tenth { rate: (count - counted) as f64 / begun.elapsed().as_secs_f64(), memory: memory()? });
+            (counted, begun) = (count, Instant::now());
+        }
+    }
+    Ok(tenths)
 }
 
 /// What this process keeps in memory, in MiB.

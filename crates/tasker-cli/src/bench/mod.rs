@@ -78,30 +78,13 @@ pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, F
     let mut report = Report::default();
     for number in 1..=args.rounds {
         tell(format_args!("round {number} of {}", args.rounds));
-        let round = async |url: String| -> Result<Round> {
-            let tasker = Tasker::connect(&url).await?;
-            tasker.migrate().await?;
-            Ok(Round { url, tasker, tasks: args.tasks, only: args.only.clone() })
-        };
         let unable = |trouble| Failure::unable(format!("round {number}: {trouble}"));
-        in_a_database(url, async |url| {
-            let round = round(url).await?;
-            figures::measure(&round, &mut report).await?;
-            round.tasker.close().await;
-            Ok(())
-        })
-        .await
-        .map_err(unable)?;
-        let wanted = long::GROUPS.iter().filter(|group| args.long.is_some() && group.contains(&args.only));
-        for group in wanted {
-            in_a_database(url, async |url| {
-                let round = round(url).await?;
-                long::measure(&round, &mut report, group, args.long.unwrap_or_default()).await?;
-                round.tasker.close().await;
-                Ok(())
-            })
-            .await
-            .map_err(unable)?;
+        in_a_database(url, &args, async |round| figures::measure(round, &mut report).await).await.map_err(unable)?;
+        let Some(steps) = args.long else { continue };
+        for group in long::GROUPS.iter().filter(|group| group.contains(&args.only)) {
+            in_a_database(url, &args, async |round| long::measure(round, &mut report, group, steps).await)
+                .await
+                .map_err(unable)?;
         }
     }
     if let Some(page) = &args.page {
@@ -115,14 +98,23 @@ pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, F
     Ok(Ending::Done)
 }
 
-/// Does something in a new database of the server, and drops that.
-async fn in_a_database(url: &str, measure: impl AsyncFnOnce(String) -> Result<()>) -> Result<()> {
+/// Does something in a new database of the server, with our schema, and drops that.
+async fn in_a_database(url: &str, args: &Args, measure: impl AsyncFnOnce(&Round) -> Result<()>) -> Result<()> {
     let server: sqlx::postgres::PgConnectOptions = url.parse()?;
     let mut admin = sqlx::ConnectOptions::connect(&server).await?;
     let name = format!("tasker_bench_{}", uuid::Uuid::new_v4().simple());
     let create = sqlx::AssertSqlSafe(format!("create database {name}"));
     sqlx::raw_sql(create).execute(&mut admin).await.map_err(|e| format!("a database cannot be created: {e}"))?;
-    let measured = measure(sqlx::ConnectOptions::to_url_lossy(&server.database(&name)).to_string()).await;
+    let url = sqlx::ConnectOptions::to_url_lossy(&server.database(&name)).to_string();
+    let measured = async {
+        let tasker = Tasker::connect(&url).await?;
+        tasker.migrate().await?;
+        let round = Round { url, tasker, tasks: args.tasks, only: args.only.clone() };
+        measure(&round).await?;
+        round.tasker.close().await;
+        Ok(())
+    };
+    let measured: Result<()> = measured.await;
     let drop = sqlx::AssertSqlSafe(format!("drop database {name} with (force)"));
     let dropped = sqlx::raw_sql(drop).execute(&mut admin).await;
     measured?;
