@@ -67,6 +67,7 @@ cross join lateral (
         when 'submit' then c.to_state = 'pending' and not c.paused
         when 'claim' then c.from_state = 'pending' and c.to_state = 'in_progress' and c.paused = c.from_paused
         when 'finish' then c.from_state in ('pending', 'in_progress') and c.to_state in ('complete', 'failed') and c.paused = c.from_paused
+        when 'deadline' then c.from_state in ('pending', 'in_progress') and c.to_state = c.from_state and c.paused = c.from_paused
         when 'cancel' then c.from_state in ('pending', 'in_progress', 'failed') and c.to_state = 'cancelled'
         when 'resolve' then c.from_state in ('pending', 'in_progress', 'failed') and c.to_state = 'resolved_manually'
           or c.from_state = 'failed' and c.to_state = 'in_progress'

@@ -31,6 +31,9 @@ begin
   insert into tasker.step_errors (task_id, step_number, number, error)
   select of_task, o.step_number, number_, 'the task''s deadline has passed' from open_steps o;
   delete from tasker.task_deadlines d where d.task_id = of_task;
+  -- where the task stays live (it is paused), this alone says that its deadline has been acted on
+  insert into tasker.task_transitions (task_id, number, to_state, paused, verb, at)
+  select k.task_id, number_, k.state, k.paused, 'deadline', now_ from tasker.tasks k where k.task_id = of_task;
   perform tasker.conclude(array[of_task]);
 end $$;
 

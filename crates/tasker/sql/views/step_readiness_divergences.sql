@@ -56,8 +56,9 @@ cross join lateral (values
   -- once a deadline has been acted on its row is gone
   (case when exists (select from tasker.task_deadlines t where t.task_id = k.task_id
        and (k.state not in ('pending', 'in_progress') or t.deadline is distinct from k.deadline))
-     or (k.state in ('pending', 'in_progress') and k.deadline > tasker.now()
-       and not exists (select from tasker.task_deadlines t where t.task_id = k.task_id)) then 'the deadline of a live task' end)
+     or (k.state in ('pending', 'in_progress') and k.deadline is not null
+       and not exists (select from tasker.task_deadlines t where t.task_id = k.task_id)
+       and not exists (select from tasker.task_transitions a where a.task_id = k.task_id and a.verb = 'deadline' and a.at >= k.deadline)) then 'the deadline of a live task' end)
 ) d(what)
 where d.what is not null
 union all

@@ -253,6 +253,11 @@ rules! {
         a     failed            not_retryable
         b     pending           dependencies_not_satisfied  0/1 parents
     "#]];
+    a_deadline_once_acted_on_stays_so_when_the_clock_goes_back: "a > b", "submit(deadline=1h) task:pause +1h reap -10m reap" => expect![[r#"
+        task  pending (paused) blocked_by_failures handle_failures 0% blocked
+        a     failed            not_retryable
+        b     pending           dependencies_not_satisfied  0/1 parents
+    "#]];
 
     // Edit an input.
     an_input_can_be_edited_while_the_step_waits: "a, b > c", "a:failed a:edit b:edit c:edit c:edit" => expect![[r#"

@@ -11,7 +11,7 @@
 //! | `a:released` `a:lost` | its worker gives it back; its lease expires and is reaped |
 //! | `a:cancel` `a:retry` `a:resolve` `a:edit` `a:limit(5)` | a person's verbs over a step |
 //! | `task:pause` `task:resume` `task:cancel` `task:retry` `task:resolve` | a person's verbs over the task |
-//! | `+5s` `reap` | the clock moves; somebody reaps |
+//! | `+5s` `-5s` `reap` | the clock moves, or goes back; somebody reaps |
 //!
 //! `2.a:complete` is about the second task's step a, and `a:retry!nothing_to_retry` expects the refusal (or the answer
 //! other than `settled`) of that name.
@@ -109,6 +109,10 @@ impl<'a> Play<'a> {
     pub async fn act(&mut self, word: &str) -> Result<(), String> {
         if let Some(time) = word.strip_prefix('+') {
             self.db.advance(time).await;
+            return Ok(());
+        }
+        if let Some(time) = word.strip_prefix('-') {
+            self.db.set_clock(self.db.now().await - delta(time)).await;
             return Ok(());
         }
         if word == "reap" {
