@@ -141,6 +141,7 @@ pub mod duration;
 mod embedded;
 mod engine;
 mod error;
+pub mod events;
 pub mod handlers;
 mod hash;
 pub mod json;

@@ -15,6 +15,7 @@ use crate::{
     Error,
     context::TaskExecutionContext,
     engine::{self, Driven, Observer, Waker, Worker, WorkerOptions},
+    events::{Cursor, Hub, Subscription},
     handlers::Handler,
     json,
     store::{NewTask, Store, Submission, Submitted, definition, find_workflow, input_schema, submit},
@@ -26,6 +27,7 @@ use crate::{
 pub struct Tasker {
     store: Store,
     wake: Waker,
+    events: Hub,
     handlers: Arc<RwLock<BTreeMap<String, Arc<dyn Handler>>>>,
     inputs: Arc<RwLock<HashMap<i32, Option<Arc<InputSchema>>>>>,
     #[cfg(feature = "embedded")]
@@ -65,6 +67,7 @@ impl Tasker {
     fn over(store: Store) -> Tasker {
         Tasker {
             wake: Waker::new(store.clone()),
+            events: Hub::default(),
             store,
             handlers: Arc::default(),
             inputs: Arc::default(),
@@ -85,6 +88,12 @@ impl Tasker {
         if let Some(database) = self.embedded.and_then(Arc::into_inner) {
             database.shut_down().await;
         }
+    }
+
+    /// Follows what happens after a cursor (`None`: from the beginning), to everything or to one task. As many as wanted: one reader a process asks the
+    /// database, at most every 20 ms and at least every 200 ms.
+    pub fn follow(&self, after: Option<Cursor>, task_id: Option<Uuid>) -> Subscription {
+        self.events.follow(&self.store, &self.wake, after, task_id)
     }
 
     /// Brings the schema to this program's version.

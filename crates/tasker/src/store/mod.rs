@@ -4,6 +4,7 @@
 
 mod clock;
 mod doctor;
+mod events;
 mod exchange;
 mod line;
 mod positions;

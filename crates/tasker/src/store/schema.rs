@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("one_check_a_row", include_str!("../../migrations/0002_one_check_a_row.sql")),
     ("tasks_that_need_somebody", include_str!("../../migrations/0003_tasks_that_need_somebody.sql")),
     ("only_parents", include_str!("../../migrations/0004_only_parents.sql")),
+    ("event_epochs", include_str!("../../migrations/0005_event_epochs.sql")),
 ];
 
 /// Views and functions in the order in which they can be created.
@@ -37,7 +38,12 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/views/task_execution_contexts.sql"),
     include_str!("../../sql/views/workflow_step_attempts.sql"),
     include_str!("../../sql/views/step_readiness_divergences.sql"),
+    include_str!("../../sql/views/events.sql"),
     include_str!("../../sql/functions/refuse.sql"),
+    include_str!("../../sql/functions/event_epoch.sql"),
+    include_str!("../../sql/functions/begin_event_epoch.sql"),
+    include_str!("../../sql/functions/events_now.sql"),
+    include_str!("../../sql/functions/read_events.sql"),
     include_str!("../../sql/functions/require_read_committed.sql"),
     include_str!("../../sql/functions/require_storable.sql"),
     include_str!("../../sql/functions/backoff.sql"),
@@ -253,6 +259,7 @@ async fn migrate(connection: &mut PgConnection) -> Result<MigrationReport, Error
     if report != MigrationReport::default() {
         grant_again(&mut tx).await?;
     }
+    sqlx::query("select tasker.begin_event_epoch()").execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(report)
 }

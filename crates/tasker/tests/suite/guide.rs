@@ -48,7 +48,7 @@ fn its_workflows_are_valid() {
 #[test]
 fn its_queries_run() {
     with_database(async |db| {
-        db.run("create schema shop").await;
+        db.run("create schema shop; select tasker.begin_event_epoch()").await;
         let mut play = Play::of(db, "a > b").await;
         play.live("submit").await;
         let name = format!("'test', '{}'", play.definition.name);

@@ -17,6 +17,7 @@ mod engine_limits;
 mod engine_results;
 mod engine_submissions;
 mod engine_workflows;
+mod events;
 mod examples;
 mod explain;
 mod grid;

@@ -30,6 +30,9 @@ pub const READS: &[(&str, &str)] = &[
     ("workflow_step_attempts of a step", "select count(v::text) from tasker.workflow_step_attempts v where v.task_id = $1 and v.step_number = $2"),
     ("step_readiness_divergences of a task", "select count(v::text) from tasker.step_readiness_divergences v where v.task_id = $1"),
     ("explain_step", "select count(v::text) from tasker.explain_step(tasker.step_id($1, $2)) v"),
+    ("events of a task", "select count(v::text) from tasker.events v where v.task_id = $1"),
+    ("read_events of a task", "select count(v::text) from tasker.read_events(null, 1000, $1) v"),
+    ("read_events, nothing new", "select count(v::text) from tasker.read_events(tasker.events_now(), 1000) v"),
 ];
 
 /// The engine's one call by the worker `$1`: ends the attempt of the step (`$1`, `$2`) where an outcome is given, and takes
@@ -166,6 +169,10 @@ const PAGES: &[(&str, i64)] = &[
     ("workflow_step_attempts of a step", 15),
     ("step_readiness_divergences of a task", 225),
     ("explain_step", 95),
+    ("events of a task", 20),
+    ("read_events of a task", 35),
+    // it reads again what the oldest open transaction of the whole server may not have seen: the other tests'
+    ("read_events, nothing new", 500),
     ("settle: complete", 85),
     ("settle: fail", 95),
     ("settle, and take the child", 210),
@@ -196,6 +203,7 @@ const PAGES: &[(&str, i64)] = &[
 /// catalogue). What is wrong is added to `wrong`.
 async fn examine(watch: &Watch, db: &TestDatabase, mode: &str, wrong: &mut Vec<String>) {
     let mut play = Play::of(db, "p > s > c; z").await;
+    db.events_now().await.unwrap();
     let mut judge = |what: &str, cost: Cost| {
         let bound = PAGES.iter().find(|(name, _)| *name == what).map_or(0, |(_, pages)| *pages);
         if cost.buffers > bound || !cost.sins.is_empty() {
@@ -293,6 +301,7 @@ fn pages_follow_the_size_of_a_task() {
         without_autovacuum(db).await;
         let diamond = Play::of(db, "a > b, c > d").await;
         fill(db, &diamond, 10_000).await;
+        db.events_now().await.unwrap();
         let watch = Watch::new(db, &[]).await;
         let mut pages = Vec::new();
         let mut plays = Vec::new();

@@ -1,0 +1,70 @@
+//! What happened, followed as it happens: every transition of every task and step, complete, and in an order that is causal within a task.
+//!
+//! Ids and instants are handed out before a commit, and transactions commit in another order than they began in: whoever follows the greatest id
+//! loses rows. So a [`Cursor`] is a snapshot of the database, and what comes next is what is visible now and was not visible then.
+
+mod cursor;
+mod follow;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+pub use cursor::Cursor;
+pub(crate) use follow::Hub;
+pub use follow::{Batch, Subscription};
+
+/// Something that happened to a task or to one of its steps.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Where to go on after it.
+    pub cursor: Cursor,
+    /// Its place in the order of events; what one call did at once shares one.
+    pub number: i64,
+    /// The task.
+    pub task_id: Uuid,
+    /// The step's number in it; `None`: it happened to the task itself.
+    pub step_number: Option<i32>,
+    /// The step's id.
+    pub workflow_step_id: Option<Uuid>,
+    /// What happened, in one word: `task.complete`, `step.failed`, `task.paused`, ..
+    pub kind: String,
+    /// The state from then on.
+    pub to_state: String,
+    /// When, by the database's clock.
+    pub at: DateTime<Utc>,
+    /// How many attempts of the step count from then on.
+    pub attempt: Option<i32>,
+    /// A stable word for the failure.
+    pub error_kind: Option<String>,
+    /// The step may not start before this instant.
+    pub next_retry_at: Option<DateTime<Utc>>,
+    /// Who, where a person or a program said so.
+    pub actor: Option<String>,
+    /// Why, where a person said so.
+    pub reason: Option<String>,
+}
+
+/// Events, one after the other.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// What happened.
+    pub events: Vec<Event>,
+    /// Where to go on.
+    pub next: Cursor,
+    /// Whether that was everything so far.
+    pub is_whole: bool,
+}
+
+/// What the views say of a task, or of a step, to which something happened: when they were asked, which may be later.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// The task.
+    pub task_id: Uuid,
+    /// The step's number in it; `None`: of the task itself.
+    pub step_number: Option<i32>,
+    /// The view's row as an object: a task's execution context, with its workflow's names; a step's readiness status, with `dependencies`, its parents'
+    /// names.
+    pub json: Box<RawValue>,
+}

@@ -1,0 +1,127 @@
+//! Reading what happened, in the order in which it can be understood.
+
+use serde_json::value::RawValue;
+use sqlx::{FromRow, Row, postgres::PgRow, types::Json};
+use uuid::Uuid;
+
+use super::Store;
+use crate::{
+    Error,
+    events::{Cursor, Event, Payload, Window},
+};
+
+impl FromRow<'_, PgRow> for Event {
+    fn from_row(row: &PgRow) -> Result<Event, sqlx::Error> {
+        Ok(Event {
+            cursor: Cursor::trusted(row.try_get("cursor")?),
+            number: row.try_get("number")?,
+            task_id: row.try_get("task_id")?,
+            step_number: row.try_get("step_number")?,
+            workflow_step_id: row.try_get("workflow_step_id")?,
+            kind: row.try_get("kind")?,
+            to_state: row.try_get("to_state")?,
+            at: row.try_get("at")?,
+            attempt: row.try_get("attempt")?,
+            error_kind: row.try_get("error_kind")?,
+            next_retry_at: row.try_get("next_retry_at")?,
+            actor: row.try_get("actor")?,
+            reason: row.try_get("reason")?,
+        })
+    }
+}
+
+impl Store {
+    /// A cursor behind everything that has happened.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn events_now(&self) -> Result<Cursor, Error> {
+        sqlx::query("select tasker.begin_event_epoch()").execute(&self.pool).await?;
+        Ok(Cursor::trusted(sqlx::query_scalar("select tasker.events_now()").fetch_one(&self.pool).await?))
+    }
+
+    /// What happened after a cursor (`None`: from the beginning), to everything or to one task. At most so many, 1 to 100,000.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `cursor_gone` (a restored dump, or a failover, began another history), `not_the_primary`, `bad_limit`; [`Error::Database`].
+    pub async fn read_events(
+        &self,
+        after: Option<&Cursor>,
+        task_id: Option<Uuid>,
+        at_most: i32,
+    ) -> Result<Window, Error> {
+        match self.window(after, task_id, at_most).await {
+            Err(Error::Refused { code, .. }) if code == "no_epoch" => {
+                sqlx::query("select tasker.begin_event_epoch()").execute(&self.pool).await?;
+                self.window(after, task_id, at_most).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn window(&self, after: Option<&Cursor>, task_id: Option<Uuid>, at_most: i32) -> Result<Window, Error> {
+        let mut rows = sqlx::query(
+            "select cursor, number, task_id, step_number, workflow_step_id, kind, to_state, at, attempt, error_kind, next_retry_at, actor, reason
+             from tasker.read_events($1, $2, $3)",
+        )
+        .bind(after.map(Cursor::as_str))
+        .bind(at_most)
+        .bind(task_id)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut next = None;
+        if let Some(last) = rows.pop_if(|last| last.try_get::<Option<i64>, _>("number").is_ok_and(|n| n.is_none())) {
+            next = Some(Cursor::trusted(last.try_get("cursor")?));
+        }
+        let events = rows.iter().map(Event::from_row).collect::<Result<Vec<_>, _>>()?;
+        let is_whole = next.is_some();
+        let next = next.or_else(|| events.last().map(|event| event.cursor.clone()));
+        Ok(Window { next: next.ok_or(sqlx::Error::RowNotFound)?, events, is_whole })
+    }
+
+    /// What the views say now of the tasks and steps to which something happened: one query, whatever their number.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn event_payloads(&self, events: &[Event]) -> Result<Vec<Payload>, Error> {
+        let mut of: Vec<(Uuid, i32)> = events.iter().map(|e| (e.task_id, e.step_number.unwrap_or(-1))).collect();
+        of.extend(events.iter().map(|event| (event.task_id, -1)));
+        of.sort_unstable();
+        of.dedup();
+        let (tasks, steps): (Vec<Uuid>, Vec<i32>) = of.into_iter().unzip();
+        let rows = sqlx::query(
+            "select w.task_id, nullif(w.step_number, -1) as step_number, p.payload
+             from unnest($1::uuid[], $2::int[]) w(task_id, step_number)
+             cross join lateral (
+               select row_to_json(x) as payload from (
+                 select c.*, s.name as namespace, n.name as workflow, n.version, y.summary, y.tags
+                 from tasker.task_execution_contexts c
+                 join tasker.named_tasks n on n.named_task_id = c.named_task_id
+                 join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
+                 join tasker.task_payloads y on y.task_id = c.task_id
+                 where w.step_number = -1 and c.task_id = w.task_id) x
+               union all
+               select row_to_json(x) from (
+                 select v.*, array(
+                   select p.name from tasker.named_task_edges e
+                   join tasker.named_tasks_named_steps p on p.named_task_id = e.named_task_id and p.step_number = e.from_step
+                   where e.named_task_id = v.named_task_id and e.to_step = v.step_number order by p.step_number) as dependencies
+                 from tasker.step_readiness_statuses v
+                 where w.step_number >= 0 and v.task_id = w.task_id and v.step_number = w.step_number) x
+               offset 0) p",
+        )
+        .bind(tasks)
+        .bind(steps)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Payload {
+                    task_id: row.try_get("task_id")?,
+                    step_number: row.try_get("step_number")?,
+                    json: row.try_get::<Json<Box<RawValue>>, _>("payload")?.0,
+                })
+            })
+            .collect()
+    }
+}
