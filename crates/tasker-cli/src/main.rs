@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod database;
+mod dev;
 mod doctor;
 mod ending;
 mod explain;
@@ -14,6 +15,7 @@ mod report;
 mod run;
 mod schema;
 mod screen;
+mod serve;
 mod signals;
 mod subject;
 mod task;
@@ -51,6 +53,8 @@ const ENDINGS: &str = "Exit codes: 0 done, 1 the workflow failed (or doctor foun
 enum Command {
     Run(run::Args),
     Check(check::Args),
+    Dev(dev::Args),
+    Serve(serve::Args),
     Worker(worker::Args),
     Migrate(migrate::Args),
     Workflow(workflow::Args),
@@ -64,13 +68,17 @@ enum Command {
 impl Command {
     /// Whether it is told of a signal and ends in order; the others just end.
     fn is_patient(&self) -> bool {
-        matches!(self, Command::Run(_) | Command::Worker(_))
+        matches!(self, Command::Run(_) | Command::Worker(_) | Command::Serve(_) | Command::Dev(_))
     }
 
     /// What is logged where `RUST_LOG` says nothing.
     fn log_level(&self) -> &'static str {
         // a slow statement is warned of by the driver, and is no news in a terminal
-        if matches!(self, Command::Worker(_)) { "info,sqlx=error" } else { "warn,sqlx=error" }
+        if matches!(self, Command::Worker(_) | Command::Serve(_) | Command::Dev(_)) {
+            "info,sqlx=error"
+        } else {
+            "warn,sqlx=error"
+        }
     }
 }
 
@@ -115,6 +123,8 @@ async fn perform(command: Command, session: &Session) -> Result<Ending, Failure>
     match command {
         Command::Run(args) => run::run(args, session).await,
         Command::Check(args) => check::run(args, session).await,
+        Command::Dev(args) => dev::run(args, session).await,
+        Command::Serve(args) => serve::run(args, session).await,
         Command::Worker(args) => worker::run(args, session).await,
         Command::Migrate(args) => migrate::run(args, session).await,
         Command::Workflow(args) => workflow::run(args, session).await,

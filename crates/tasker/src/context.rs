@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::FromRow;
+use serde_json::value::RawValue;
+use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
 
 /// A row of `tasker.task_execution_contexts`.
 #[derive(Clone, Debug, Serialize, FromRow)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskExecutionContext {
     /// The task.
     pub task_id: Uuid,
@@ -52,6 +54,44 @@ pub struct TaskExecutionContext {
     pub next_retry_at: Option<DateTime<Utc>>,
 }
 
+/// A row of `tasker.task_workflow_summaries`.
+#[derive(Clone, Debug, Serialize, FromRow)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskWorkflowSummary {
+    /// Its execution context.
+    #[serde(flatten)]
+    #[sqlx(flatten)]
+    pub context: TaskExecutionContext,
+    /// Ids of its steps without parents.
+    pub root_step_ids: Vec<Uuid>,
+    /// How many there are.
+    pub root_step_count: i64,
+    /// Ids of the steps that are neither finished, running nor ready.
+    pub blocked_step_ids: Vec<Uuid>,
+    /// Their blocking reasons, keyed by step id.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub blocking_reasons: Json<Box<RawValue>>,
+    /// Ids of the steps that are ready.
+    pub next_executable_step_ids: Vec<Uuid>,
+    /// `batch_parallel` (more than 5 ready), `small_parallel` (more than 1), `sequential` (1) or `waiting`.
+    pub processing_strategy: String,
+}
+
+impl TaskWorkflowSummary {
+    /// One task's summary; `None`: there is no such task.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn find(store: &Store, task_id: Uuid) -> Result<Option<TaskWorkflowSummary>, Error> {
+        let columns = COLUMNS.trim_end_matches("from ");
+        let sql = format!(
+            "{columns}, c.root_step_ids, c.root_step_count, c.blocked_step_ids, c.blocking_reasons, c.next_executable_step_ids, c.processing_strategy
+             from tasker.task_workflow_summaries c where c.task_id = $1"
+        );
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_optional(store.pool()).await?)
+    }
+}
+
 const COLUMNS: &str = "select c.task_id, c.named_task_id, c.status, c.paused, c.total_steps, c.pending_steps, c.in_progress_steps, c.completed_steps, \
      c.failed_steps, c.cancelled_steps, c.resolved_manually_steps, c.skipped_steps, c.ready_steps, c.execution_status, c.recommended_action, \
      c.completion_percentage::float8 as completion_percentage, c.health_status, c.next_retry_at from ";
@@ -64,6 +104,18 @@ impl TaskExecutionContext {
     pub async fn find(store: &Store, task_id: Uuid) -> Result<Option<TaskExecutionContext>, Error> {
         let sql = format!("{COLUMNS} tasker.task_execution_contexts c where c.task_id = $1");
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_optional(store.pool()).await?)
+    }
+
+    /// Contexts of tasks, in the order of their ids; of those that there are. One statement.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn for_tasks(store: &Store, task_ids: &[Uuid]) -> Result<Vec<TaskExecutionContext>, Error> {
+        let sql = format!(
+            "{COLUMNS} (select distinct unnest($1::uuid[]) as id) w
+             cross join lateral (select * from tasker.task_execution_contexts c where c.task_id = w.id offset 0) c order by c.task_id"
+        );
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_ids).fetch_all(store.pool()).await?)
     }
 
     /// Tasks with a step that may be claimed now. Starts from the queue.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{
     FromRow, Postgres, TypeInfo,
     error::BoxDynError,
@@ -14,8 +14,9 @@ use uuid::Uuid;
 use crate::{Error, store::Store};
 
 /// A step's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum StepState {
     /// Nothing has happened, or it may be claimed again.
     Pending,
@@ -34,8 +35,9 @@ pub enum StepState {
 }
 
 /// A task's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum TaskState {
     /// No step has been claimed.
     Pending,
@@ -108,6 +110,7 @@ impl TaskState {
 
 /// A row of `tasker.step_readiness_statuses`.
 #[derive(Clone, Debug, Serialize, FromRow)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StepReadinessStatus {
     /// The step's id.
     pub workflow_step_id: Uuid,
@@ -200,6 +203,19 @@ impl StepReadinessStatus {
     pub async fn find(store: &Store, workflow_step_id: Uuid) -> Result<Option<StepReadinessStatus>, Error> {
         let scope = StepScope { conditions: Vec::new(), task_id: None, step_id: Some(workflow_step_id) };
         Ok(scope.all(store).await?.into_iter().next())
+    }
+
+    /// The steps of some tasks, by task and step number, at most so many. One statement.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn for_tasks(store: &Store, task_ids: &[Uuid], at_most: i64) -> Result<Vec<StepReadinessStatus>, Error> {
+        let sql = format!(
+            "{STEP_COLUMNS} (select distinct unnest($1::uuid[]) as id) w
+             cross join lateral (select * from tasker.step_readiness_statuses v where v.task_id = w.id offset 0) v
+             order by v.task_id, v.step_number limit $2"
+        );
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_ids).bind(at_most).fetch_all(store.pool()).await?)
     }
 
     /// Whether it may be claimed now.

@@ -1,6 +1,9 @@
 //! `tasker task list`: the newest tasks.
 
-use tasker::{readiness::TaskState, store::Store};
+use tasker::{
+    readiness::TaskState,
+    store::{Store, TaskFilter},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -26,7 +29,8 @@ pub struct Args {
 
 /// Lists.
 pub async fn run(args: Args, session: &Session, store: &Store) -> Result<(), Failure> {
-    let tasks = store.tasks(args.state, args.before, args.limit.into()).await?;
+    let filter = TaskFilter { state: args.state, ..TaskFilter::default() };
+    let tasks = store.tasks(&filter, args.before, args.limit.into()).await?;
     if session.json {
         return print_json(&tasks);
     }

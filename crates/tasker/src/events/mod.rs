@@ -6,20 +6,22 @@
 mod cursor;
 mod follow;
 
+use std::ops::Deref;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use sqlx::FromRow;
 use uuid::Uuid;
 
 pub use cursor::Cursor;
 pub(crate) use follow::Hub;
 pub use follow::{Batch, Subscription};
 
-/// Something that happened to a task or to one of its steps.
-#[derive(Clone, Debug, Serialize)]
-pub struct Event {
-    /// Where to go on after it.
-    pub cursor: Cursor,
+/// Something that happened to a task or to one of its steps: a row of `tasker.events`.
+#[derive(Clone, Debug, Serialize, FromRow)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Transition {
     /// Its place in the order of events; what one call did at once shares one.
     pub number: i64,
     /// The task.
@@ -44,6 +46,24 @@ pub struct Event {
     pub actor: Option<String>,
     /// Why, where a person said so.
     pub reason: Option<String>,
+}
+
+/// A transition, with its place.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Where to go on after it.
+    pub cursor: Cursor,
+    /// What happened.
+    #[serde(flatten)]
+    pub transition: Transition,
+}
+
+impl Deref for Event {
+    type Target = Transition;
+
+    fn deref(&self) -> &Transition {
+        &self.transition
+    }
 }
 
 /// Events, one after the other.

@@ -1,34 +1,23 @@
 //! Reading what happened, in the order in which it can be understood.
 
 use serde_json::value::RawValue;
-use sqlx::{FromRow, Row, postgres::PgRow, types::Json};
+use sqlx::{AssertSqlSafe, FromRow, Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
 
 use super::Store;
 use crate::{
     Error,
-    events::{Cursor, Event, Payload, Window},
+    events::{Cursor, Event, Payload, Transition, Window},
 };
 
 impl FromRow<'_, PgRow> for Event {
     fn from_row(row: &PgRow) -> Result<Event, sqlx::Error> {
-        Ok(Event {
-            cursor: Cursor::trusted(row.try_get("cursor")?),
-            number: row.try_get("number")?,
-            task_id: row.try_get("task_id")?,
-            step_number: row.try_get("step_number")?,
-            workflow_step_id: row.try_get("workflow_step_id")?,
-            kind: row.try_get("kind")?,
-            to_state: row.try_get("to_state")?,
-            at: row.try_get("at")?,
-            attempt: row.try_get("attempt")?,
-            error_kind: row.try_get("error_kind")?,
-            next_retry_at: row.try_get("next_retry_at")?,
-            actor: row.try_get("actor")?,
-            reason: row.try_get("reason")?,
-        })
+        Ok(Event { cursor: Cursor::trusted(row.try_get("cursor")?), transition: Transition::from_row(row)? })
     }
 }
+
+/// The columns of [`Transition`].
+const COLUMNS: &str = "number, task_id, step_number, workflow_step_id, kind, to_state, at, attempt, error_kind, next_retry_at, actor, reason";
 
 impl Store {
     /// A cursor behind everything that has happened.
@@ -60,15 +49,13 @@ impl Store {
     }
 
     async fn window(&self, after: Option<&Cursor>, task_id: Option<Uuid>, at_most: i32) -> Result<Window, Error> {
-        let mut rows = sqlx::query(
-            "select cursor, number, task_id, step_number, workflow_step_id, kind, to_state, at, attempt, error_kind, next_retry_at, actor, reason
-             from tasker.read_events($1, $2, $3)",
-        )
-        .bind(after.map(Cursor::as_str))
-        .bind(at_most)
-        .bind(task_id)
-        .fetch_all(&self.pool)
-        .await?;
+        let sql = format!("select cursor, {COLUMNS} from tasker.read_events($1, $2, $3)");
+        let mut rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(after.map(Cursor::as_str))
+            .bind(at_most)
+            .bind(task_id)
+            .fetch_all(&self.pool)
+            .await?;
         let mut next = None;
         if let Some(last) = rows.pop_if(|last| last.try_get::<Option<i64>, _>("number").is_ok_and(|n| n.is_none())) {
             next = Some(Cursor::trusted(last.try_get("cursor")?));
@@ -77,6 +64,34 @@ impl Store {
         let is_whole = next.is_some();
         let next = next.or_else(|| events.last().map(|event| event.cursor.clone()));
         Ok(Window { next: next.ok_or(sqlx::Error::RowNotFound)?, events, is_whole })
+    }
+
+    /// What happened to a task, or to one of its steps, in its order: at most so many, after a place (the number, and the step's number where it
+    /// happened to a step).
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn transitions(
+        &self,
+        task_id: Uuid,
+        step_number: Option<i32>,
+        after: Option<(i64, Option<i32>)>,
+        at_most: i64,
+    ) -> Result<Vec<Transition>, Error> {
+        let sql = format!(
+            "select {COLUMNS} from tasker.events e
+             where e.task_id = $1 and ($2::int is null or e.step_number = $2) and (e.number, coalesce(e.step_number, -1)) > ($3, $4)
+             order by e.number, coalesce(e.step_number, -1) limit $5"
+        );
+        let (number, step) = after.unwrap_or((-1, None));
+        Ok(sqlx::query_as(AssertSqlSafe(sql))
+            .bind(task_id)
+            .bind(step_number)
+            .bind(number)
+            .bind(step.unwrap_or(-1))
+            .bind(at_most)
+            .fetch_all(&self.pool)
+            .await?)
     }
 
     /// What the views say now of the tasks and steps to which something happened: one query, whatever their number.

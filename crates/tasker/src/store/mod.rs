@@ -7,6 +7,8 @@ mod doctor;
 mod events;
 mod exchange;
 mod line;
+mod lists;
+mod named_tasks;
 mod positions;
 mod schema;
 mod steps;
@@ -24,10 +26,12 @@ use uuid::Uuid;
 pub use doctor::{Examination, Finding};
 pub use exchange::{Answer, Beat, Claimed, Exchanged, Released, Settlement, Verdict};
 pub(crate) use line::Line;
+pub use lists::{BulkReport, TaskFilter, TaskListItem, TaskVerb};
+pub use named_tasks::{NamedStep, NamedTask, NamedTaskGraph};
 pub(crate) use positions::Positions;
 pub use schema::{MigrationReport, SCHEMA_VERSION};
-pub use steps::{Cause, StepItem};
-pub use tasks::{ByHand, Submission, Submitted, TaskListItem};
+pub use steps::{Cause, StepItem, Steps, WorkflowStep, WorkflowStepAttempt};
+pub use tasks::{ByHand, Submission, Submitted};
 pub(crate) use tasks::{NewTask, submit};
 pub(crate) use workflows::{LoadedWorkflow, definition, find_workflow, input_schema};
 
@@ -133,6 +137,11 @@ impl Store {
         self.server.is_none()
     }
 
+    /// To ask now and then whether the database answers.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Line::new(self.clone()))
+    }
+
     /// Tells sleeping workers in other processes to look for work now; to be called after the commit.
     ///
     /// # Errors
@@ -154,6 +163,21 @@ impl Store {
         listener.ignore_pool_close_event(true);
         listener.listen("tasker_wake").await?;
         Ok(Some(listener))
+    }
+}
+
+/// Asks whether a database answers, over a connection of its own: a pool whose connections are all busy is no dead database.
+pub struct Pulse(Line);
+
+impl Pulse {
+    /// Whether it answers within this time; the embedded database always does, if late.
+    pub async fn answers(&mut self, within: Duration) -> bool {
+        let asked = async |connection: &mut PgConnection| Ok(sqlx::query("select 1").execute(connection).await?);
+        let answers = self.0.call(within, asked).await.is_ok();
+        if !answers {
+            self.0.broken();
+        }
+        answers
     }
 }
 

@@ -1,9 +1,8 @@
 //! Submitting tasks, the verbs by hand, and reading tasks back.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{FromRow, PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
+use sqlx::{PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
 use super::{Store, again, workflows::lane};
@@ -59,38 +58,6 @@ pub struct Submitted {
     pub task_id: Uuid,
     /// Whether it was there already (idempotency key, or unique while live).
     pub existing: bool,
-}
-
-/// The rows of [`TaskListItem`].
-macro_rules! task_list_items {
-    () => {
-        "select k.task_id, s.name || '.' || n.name as workflow, n.version, k.state, k.paused, k.created_at, k.finished_at, p.summary
-         from tasker.tasks k
-         join tasker.named_tasks n on n.named_task_id = k.named_task_id
-         join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
-         join tasker.task_payloads p on p.task_id = k.task_id"
-    };
-}
-
-/// A line of a list of tasks.
-#[derive(Clone, Debug, Serialize, FromRow)]
-pub struct TaskListItem {
-    /// Its id.
-    pub task_id: Uuid,
-    /// `namespace.name`.
-    pub workflow: String,
-    /// The workflow's version.
-    pub version: String,
-    /// Its recorded state.
-    pub state: TaskState,
-    /// Whether it is paused.
-    pub paused: bool,
-    /// When it was submitted.
-    pub created_at: DateTime<Utc>,
-    /// When it ended.
-    pub finished_at: Option<DateTime<Utc>>,
-    /// One line for people.
-    pub summary: Option<String>,
 }
 
 /// A task to be submitted.
@@ -216,38 +183,6 @@ impl Store {
     ) -> Result<StepState, Error> {
         again(|| sqlx::query_scalar(sql).bind(id).bind(json.get()).bind(by.reason).bind(by.actor).fetch_one(&self.pool))
             .await
-    }
-
-    /// Tasks, the newest first. `state`: only those in it. `before`: only those older than that task.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn tasks(
-        &self,
-        state: Option<TaskState>,
-        before: Option<Uuid>,
-        at_most: i64,
-    ) -> Result<Vec<TaskListItem>, Error> {
-        let sql = concat!(
-            task_list_items!(),
-            " where ($1::text is null or k.state = $1::text::tasker.task_state) and ($2::uuid is null or k.task_id < $2)
-              order by k.task_id desc limit $3"
-        );
-        Ok(sqlx::query_as(sql)
-            .bind(state.map(TaskState::as_str))
-            .bind(before)
-            .bind(at_most)
-            .fetch_all(&self.pool)
-            .await?)
-    }
-
-    /// One task's line; `None`: there is no such task.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn task(&self, task_id: Uuid) -> Result<Option<TaskListItem>, Error> {
-        let sql = concat!(task_list_items!(), " where k.task_id = $1");
-        Ok(sqlx::query_as(sql).bind(task_id).fetch_optional(&self.pool).await?)
     }
 
     /// Whether a task goes on by itself, seen from its own row: a live one that is not paused does. `None`: there is no such task.

@@ -88,6 +88,7 @@ pub struct Concurrency {
 /// A lane of a handler's queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Priority {
     /// Served as if it had come a minute earlier than `normal`.
     High,

@@ -122,6 +122,6 @@ fn whatever_comes_through_sql_is_refused_or_is_one_steps_own_trouble() {
             db.steps_of(*task, 0, 10, true).await.unwrap();
         }
         worker.stop().await;
-        assert_eq!(db.tasks(None, None, 1000).await.unwrap().len(), accepted.len() + 1);
+        assert_eq!(db.tasks(&Default::default(), None, 1000).await.unwrap().len(), accepted.len() + 1);
     });
 }

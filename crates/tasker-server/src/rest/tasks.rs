@@ -1,0 +1,394 @@
+//! Tasks: submitted, listed, shown, and acted on, one by one or as many as match.
+
+use std::str::FromStr;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+use tasker::{
+    Submission,
+    context::{TaskExecutionContext, TaskWorkflowSummary},
+    events::Transition,
+    readiness::{StepReadinessStatus, TaskState},
+    store::{BulkReport, ByHand, TaskFilter, TaskListItem, TaskVerb},
+    workflow::Priority,
+};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::{
+    App,
+    answer::{Body, Listed, Page, Path, Query, limit},
+    problem::Problem,
+};
+
+/// A task to be submitted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewTask {
+    /// The workflow's namespace; `default` where it is left out.
+    namespace: Option<String>,
+    /// The workflow's name.
+    name: String,
+    /// The workflow's version; its highest release where it is left out.
+    version: Option<String>,
+    /// The task's input: an object, at most 1 MiB.
+    #[schema(value_type = Option<Object>)]
+    input: Option<Box<RawValue>>,
+    /// One live task of the namespace has this key at a time, else the live one is given back; 1 to 255 characters.
+    unique_while_live: Option<String>,
+    /// No step starts before this instant.
+    run_at: Option<DateTime<Utc>>,
+    /// `high`, `normal` or `low`; each step's own where it is left out.
+    priority: Option<Priority>,
+    /// Open steps fail when it passes.
+    deadline: Option<DateTime<Utc>>,
+    /// Names and values to find it by.
+    #[schema(value_type = Option<Object>)]
+    tags: Option<Value>,
+    /// One line for people, at most 500 characters.
+    summary: Option<String>,
+}
+
+/// A submitted task.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SubmittedTask {
+    /// Its id.
+    task_id: Uuid,
+    /// Whether it was there already: by its idempotency key, or as the live one of its unique key.
+    existing: bool,
+}
+
+/// Submit a task
+///
+/// With an `Idempotency-Key` the same request, sent again within 30 days, gives the first task (200); the same key with another body is refused
+/// (`idempotency_key_reused`).
+#[utoipa::path(
+    post, path = "/v1/tasks", tag = "tasks", request_body = NewTask,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters")),
+    responses((status = 201, body = SubmittedTask), (status = 200, description = "It was there already", body = SubmittedTask), Problem)
+)]
+pub(crate) async fn submit(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Body(task): Body<NewTask>,
+) -> Result<Response, Problem> {
+    let key = headers.get("idempotency-key").map(|key| key.to_str().map(str::to_owned));
+    let submission = Submission {
+        version: task.version,
+        idempotency_key: key.transpose().map_err(|_| Problem::bad("bad_key", "the Idempotency-Key is plain ASCII"))?,
+        unique_while_live: task.unique_while_live,
+        run_at: task.run_at,
+        priority: task.priority,
+        deadline: task.deadline,
+        tags: task.tags,
+        summary: task.summary,
+    };
+    let namespace = task.namespace.unwrap_or_else(|| "default".into());
+    let input = task.input.unwrap_or_else(|| RawValue::from_string("{}".into()).unwrap_or_default());
+    let submitted = app.tasker.submit(&namespace, &task.name, &input, submission).await?;
+    let status = if submitted.existing { StatusCode::OK } else { StatusCode::CREATED };
+    let place = format!("/v1/tasks/{}", submitted.task_id);
+    let answer = SubmittedTask { task_id: submitted.task_id, existing: submitted.existing };
+    Ok((status, [(header::LOCATION, place)], Json(answer)).into_response())
+}
+
+/// Which tasks, as a query has it.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Which {
+    /// Only of workflows of this namespace.
+    namespace: Option<String>,
+    /// Only of workflows of this name.
+    name: Option<String>,
+    /// Only of this version.
+    version: Option<String>,
+    /// Only in this recorded state.
+    state: Option<TaskState>,
+    /// Only those that are paused, or that are not.
+    paused: Option<bool>,
+    /// Only those that are doing this: a word of the context's `execution_status`.
+    execution_status: Option<String>,
+    /// Only those whose tags contain this object: `{"region":"eu"}`.
+    tags: Option<String>,
+    /// Only those whose context (their input) contains this object: `{"order":{"id":7}}`.
+    context: Option<String>,
+    /// Only those submitted at this instant or later.
+    created_after: Option<DateTime<Utc>>,
+    /// Only those submitted before this instant.
+    created_before: Option<DateTime<Utc>>,
+    /// Only those older than this task: a page's `next`.
+    before: Option<Uuid>,
+    /// At most so many, 1 to 1000; 50 by default.
+    limit: Option<i64>,
+}
+
+impl Which {
+    fn filter(self) -> Result<TaskFilter, Problem> {
+        let object = |what: &str, text: Option<String>| {
+            let read = |text: String| {
+                tasker::json::check(&text).map_err(|why| Problem::bad("bad_filter", format!("{what}: {why}")))?;
+                Value::from_str(&text).map_err(|why| Problem::bad("bad_filter", format!("{what}: {why}")))
+            };
+            text.map(read).transpose()
+        };
+        Ok(TaskFilter {
+            namespace: self.namespace,
+            name: self.name,
+            version: self.version,
+            state: self.state,
+            paused: self.paused,
+            execution_status: self.execution_status,
+            tags: object("tags", self.tags)?,
+            context: object("context", self.context)?,
+            created_after: self.created_after,
+            created_before: self.created_before,
+        })
+    }
+}
+
+/// List tasks, the newest first
+#[utoipa::path(get, path = "/v1/tasks", tag = "tasks", params(Which), responses((status = 200, body = Page<TaskListItem>), Problem))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Query(which): Query<Which>,
+) -> Result<Listed<TaskListItem>, Problem> {
+    let (before, limit) = (which.before, limit(which.limit)?);
+    let items = app.tasker.store().tasks(&which.filter()?, before, limit + 1).await?;
+    Ok(Listed::new(items, limit, &uri, "before", |item| item.task_id.to_string()))
+}
+
+/// A task, whole but for its steps.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TaskDetails {
+    /// What it is.
+    #[serde(flatten)]
+    task: TaskListItem,
+    /// Its input, with the workflow's defaults.
+    #[schema(value_type = Object)]
+    context: Box<RawValue>,
+    /// What it is doing, and which steps that concerns.
+    workflow_summary: TaskWorkflowSummary,
+}
+
+/// Show a task, with its context and summary
+#[utoipa::path(
+    get, path = "/v1/tasks/{task_id}", tag = "tasks", params(("task_id" = Uuid, Path, description = "The task")),
+    responses((status = 200, body = TaskDetails), Problem)
+)]
+pub(crate) async fn show(State(app): State<App>, Path(task_id): Path<Uuid>) -> Result<Json<TaskDetails>, Problem> {
+    let store = app.tasker.store();
+    let unknown = || unknown(task_id);
+    let task = store.task(task_id).await?.ok_or_else(unknown)?;
+    let context = store.context_of(task_id).await?.ok_or_else(unknown)?;
+    let workflow_summary = TaskWorkflowSummary::find(store, task_id).await?.ok_or_else(unknown)?;
+    let context = RawValue::from_string(context).unwrap_or_default();
+    Ok(Json(TaskDetails { task, context, workflow_summary }))
+}
+
+pub(super) fn unknown(task_id: Uuid) -> Problem {
+    Problem::unknown("unknown_task", format_args!("task {task_id}"))
+}
+
+/// Why something is done.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Why {
+    /// Kept in the history.
+    pub reason: Option<String>,
+}
+
+impl Why {
+    pub fn by(&self) -> ByHand<'_> {
+        ByHand { actor: None, reason: self.reason.as_deref() }
+    }
+}
+
+/// A task's state from now on.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TaskNow {
+    /// The task.
+    task_id: Uuid,
+    /// Its state.
+    state: TaskState,
+}
+
+/// Cancel, pause, resume, retry or resolve a task
+///
+/// `cancel`: every unfinished step, leased ones too. `pause`: nothing new starts until `resume`. `retry`: every dead or cancelled step begins anew.
+/// `resolve`: it ends as dealt with by hand.
+#[utoipa::path(
+    post, path = "/v1/tasks/{task_id}/{verb}", tag = "tasks", request_body = Why,
+    params(("task_id" = Uuid, Path, description = "The task"), ("verb" = TaskVerb, Path, description = "What to do")),
+    responses((status = 200, body = TaskNow), Problem)
+)]
+pub(crate) async fn act(
+    State(app): State<App>,
+    Path((task_id, verb)): Path<(Uuid, TaskVerb)>,
+    Body(why): Body<Why>,
+) -> Result<Json<TaskNow>, Problem> {
+    let state = app.tasker.store().to_task(verb, task_id, why.by()).await?;
+    app.tasker.wake();
+    Ok(Json(TaskNow { task_id, state }))
+}
+
+/// A verb over all tasks that match.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bulk {
+    /// What to do.
+    verb: TaskVerb,
+    /// To which tasks; an empty one matches all.
+    filter: TaskFilter,
+    /// Kept in the history of each.
+    reason: Option<String>,
+    /// Only to those older than this task: a report's `next`.
+    before: Option<Uuid>,
+    /// To at most so many, 1 to 10,000; 1,000 by default.
+    limit: Option<u64>,
+}
+
+/// What a verb over many tasks would touch.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Preview {
+    /// How many tasks match; counted up to 10,001.
+    matched: i64,
+    /// The newest of them, at most 20.
+    newest: Vec<TaskListItem>,
+}
+
+/// How many tasks a call acts on at most.
+const MAX_BULK: u64 = 10_000;
+
+/// Do something to all tasks that match
+///
+/// The newest first, each on its own: what was done stays done, and what refuses is counted. `next` of the answer, given as `before`, goes on.
+#[utoipa::path(post, path = "/v1/tasks/bulk", tag = "tasks", request_body = Bulk, responses((status = 200, body = BulkReport), Problem))]
+pub(crate) async fn bulk(State(app): State<App>, Body(bulk): Body<Bulk>) -> Result<Json<BulkReport>, Problem> {
+    let limit = bulk.limit.unwrap_or(1_000);
+    if !(1..=MAX_BULK).contains(&limit) {
+        return Err(Problem::bad("bad_limit", format!("limit is a number from 1 to {MAX_BULK}")));
+    }
+    let by = ByHand { actor: None, reason: bulk.reason.as_deref() };
+    let report = app.tasker.store().to_tasks(bulk.verb, &bulk.filter, bulk.before, limit, by).await?;
+    app.tasker.wake();
+    Ok(Json(report))
+}
+
+/// See what doing something to all tasks that match would touch
+#[utoipa::path(post, path = "/v1/tasks/bulk/preview", tag = "tasks", request_body = TaskFilter, responses((status = 200, body = Preview), Problem))]
+pub(crate) async fn preview(State(app): State<App>, Body(filter): Body<TaskFilter>) -> Result<Json<Preview>, Problem> {
+    let store = app.tasker.store();
+    let matched = store.count_tasks(&filter, MAX_BULK as i64 + 1).await?;
+    let newest = store.tasks(&filter, None, 20).await?;
+    Ok(Json(Preview { matched, newest }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct After {
+    /// What follows this place: a page's `next`.
+    after: Option<String>,
+    /// At most so many, 1 to 1000; 50 by default.
+    limit: Option<i64>,
+}
+
+impl After {
+    /// A task's transitions, or one step's.
+    pub async fn transitions(
+        self,
+        app: &App,
+        uri: &Uri,
+        task_id: Uuid,
+        step: Option<i32>,
+    ) -> Result<Listed<Transition>, Problem> {
+        let limit = limit(self.limit)?;
+        let read = |place: &str| {
+            let (number, step) = place.split_once('.')?;
+            let step: i32 = step.parse().ok()?;
+            Some((number.parse().ok()?, Some(step).filter(|step| *step >= 0)))
+        };
+        let bad = || Problem::bad("bad_query", "after is the next of a page, as it came");
+        let after = self.after.map(|place| read(&place).ok_or_else(bad)).transpose()?;
+        let items = app.tasker.store().transitions(task_id, step, after, limit + 1).await?;
+        if items.is_empty() && app.tasker.store().task(task_id).await?.is_none() {
+            return Err(unknown(task_id));
+        }
+        let place = |t: &Transition| format!("{}.{}", t.number, t.step_number.unwrap_or(-1));
+        Ok(Listed::new(items, limit, uri, "after", place))
+    }
+}
+
+/// List what happened to a task and its steps, the first first
+#[utoipa::path(
+    get, path = "/v1/tasks/{task_id}/transitions", tag = "tasks", params(("task_id" = Uuid, Path, description = "The task"), After),
+    responses((status = 200, body = Page<Transition>), Problem)
+)]
+pub(crate) async fn transitions(
+    State(app): State<App>,
+    uri: Uri,
+    Path(task_id): Path<Uuid>,
+    Query(after): Query<After>,
+) -> Result<Listed<Transition>, Problem> {
+    after.transitions(&app, &uri, task_id, None).await
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Tasks {
+    /// Ids of tasks, with commas between them, at most 100.
+    task_ids: String,
+}
+
+impl Tasks {
+    fn ids(&self) -> Result<Vec<Uuid>, Problem> {
+        let ids: Result<Vec<Uuid>, _> = self.task_ids.split(',').map(|id| Uuid::try_parse(id.trim())).collect();
+        ids.ok().filter(|ids| ids.len() <= 100).ok_or_else(|| {
+            Problem::bad("bad_query", "task_ids are the ids of at most 100 tasks, with commas between them")
+        })
+    }
+}
+
+/// Execution contexts of many tasks at once
+#[utoipa::path(
+    get, path = "/v1/task_execution_contexts", tag = "tasks", params(Tasks), responses((status = 200, body = Page<TaskExecutionContext>), Problem)
+)]
+pub(crate) async fn contexts(
+    State(app): State<App>,
+    Query(tasks): Query<Tasks>,
+) -> Result<Json<Page<TaskExecutionContext>>, Problem> {
+    let items = TaskExecutionContext::for_tasks(app.tasker.store(), &tasks.ids()?).await?;
+    Ok(Json(Page { items, next: None }))
+}
+
+/// How many rows of readiness an answer has at most.
+const MAX_READINESS: i64 = 100_000;
+
+/// Readiness of the steps of many tasks at once
+#[utoipa::path(
+    get, path = "/v1/step_readiness_statuses", tag = "workflow steps", params(Tasks),
+    responses((status = 200, body = Page<StepReadinessStatus>), Problem)
+)]
+pub(crate) async fn readiness(
+    State(app): State<App>,
+    Query(tasks): Query<Tasks>,
+) -> Result<Json<Page<StepReadinessStatus>>, Problem> {
+    let items = StepReadinessStatus::for_tasks(app.tasker.store(), &tasks.ids()?, MAX_READINESS + 1).await?;
+    if items.len() as i64 > MAX_READINESS {
+        return Err(Problem::bad(
+            "too_many",
+            format!("these tasks have more than {MAX_READINESS} steps: ask for fewer"),
+        ));
+    }
+    Ok(Json(Page { items, next: None }))
+}

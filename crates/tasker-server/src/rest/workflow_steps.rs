@@ -1,0 +1,239 @@
+//! The steps of tasks: listed and found, explained, and acted on.
+
+use axum::{Json, extract::State, http::Uri};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tasker::{
+    events::Transition,
+    readiness::StepState,
+    step_number_of,
+    store::{ByHand, Cause, Steps, WorkflowStep, WorkflowStepAttempt},
+    task_of,
+};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::tasks::{After, Why};
+use crate::{
+    App,
+    answer::{Body, Listed, Page, Path, Query, limit},
+    problem::Problem,
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Which {
+    /// Only the one with this name.
+    name: Option<String>,
+    /// From this number on: a page's `next`.
+    from: Option<i32>,
+    /// At most so many, 1 to 1000; 50 by default.
+    limit: Option<i64>,
+    /// Without their results.
+    without_results: Option<bool>,
+}
+
+/// List a task's steps by number, with their parents and children
+#[utoipa::path(
+    get, path = "/v1/tasks/{task_id}/workflow_steps", tag = "workflow steps", params(("task_id" = Uuid, Path, description = "The task"), Which),
+    responses((status = 200, body = Page<WorkflowStep>), Problem)
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Path(task_id): Path<Uuid>,
+    Query(which): Query<Which>,
+) -> Result<Listed<WorkflowStep>, Problem> {
+    let limit = limit(which.limit)?;
+    let steps = match &which.name {
+        Some(name) => Steps::Named(name),
+        None => Steps::From(which.from.unwrap_or(0), limit as i32 + 1),
+    };
+    let store = app.tasker.store();
+    let items = store.workflow_steps(task_id, steps, !which.without_results.unwrap_or(false)).await?;
+    if items.is_empty() && store.task(task_id).await?.is_none() {
+        return Err(super::tasks::unknown(task_id));
+    }
+    let mut listed = Listed::new(items, limit, &uri, "from", |step| (step.readiness.step_number + 1).to_string());
+    if which.name.is_some() {
+        listed = listed.without_next();
+    }
+    Ok(listed)
+}
+
+fn unknown(id: Uuid) -> Problem {
+    Problem::unknown("unknown_step", format_args!("step {id}"))
+}
+
+/// Show a step
+#[utoipa::path(
+    get, path = "/v1/workflow_steps/{workflow_step_id}", tag = "workflow steps",
+    params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = WorkflowStep), Problem)
+)]
+pub(crate) async fn show(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<WorkflowStep>, Problem> {
+    let steps = app.tasker.store().workflow_steps(task_of(id), Steps::From(step_number_of(id), 1), true).await?;
+    steps.into_iter().next().map(Json).ok_or_else(|| unknown(id))
+}
+
+/// A step's state from now on.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StepNow {
+    /// The step.
+    workflow_step_id: Uuid,
+    /// Its state.
+    state: StepState,
+}
+
+fn now(app: &App, workflow_step_id: Uuid, state: StepState) -> Json<StepNow> {
+    app.tasker.wake();
+    Json(StepNow { workflow_step_id, state })
+}
+
+/// Begin a dead or cancelled step anew
+///
+/// One that waits for its retry is due now, and nothing else.
+#[utoipa::path(
+    post, path = "/v1/workflow_steps/{workflow_step_id}/retry", tag = "workflow steps", request_body = Why,
+    params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
+)]
+pub(crate) async fn retry(
+    State(app): State<App>,
+    Path(id): Path<Uuid>,
+    Body(why): Body<Why>,
+) -> Result<Json<StepNow>, Problem> {
+    let state = app.tasker.store().retry_step(id, why.by()).await?;
+    Ok(now(&app, id, state))
+}
+
+/// Cancel an unfinished step of a live task, also while it runs
+#[utoipa::path(
+    post, path = "/v1/workflow_steps/{workflow_step_id}/cancel", tag = "workflow steps", request_body = Why,
+    params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
+)]
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    Path(id): Path<Uuid>,
+    Body(why): Body<Why>,
+) -> Result<Json<StepNow>, Problem> {
+    let state = app.tasker.store().cancel_step(id, why.by()).await?;
+    Ok(now(&app, id, state))
+}
+
+/// A result by hand.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Resolution {
+    /// The step's result: any JSON.
+    #[schema(value_type = Value)]
+    result: Box<RawValue>,
+    /// Kept in the history.
+    reason: Option<String>,
+}
+
+/// Give a step that waits, has failed or is cancelled its result by hand
+#[utoipa::path(
+    post, path = "/v1/workflow_steps/{workflow_step_id}/resolve", tag = "workflow steps", request_body = Resolution,
+    params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
+)]
+pub(crate) async fn resolve(
+    State(app): State<App>,
+    Path(id): Path<Uuid>,
+    Body(Resolution { result, reason }): Body<Resolution>,
+) -> Result<Json<StepNow>, Problem> {
+    let by = ByHand { actor: None, reason: reason.as_deref() };
+    let state = app.tasker.store().resolve_step(id, &result, by).await?;
+    Ok(now(&app, id, state))
+}
+
+/// An input by hand.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// The handler's arguments, instead of those that its templates would give.
+    #[schema(value_type = Object)]
+    input: Box<RawValue>,
+    /// Kept in the history.
+    reason: Option<String>,
+}
+
+/// Replace the input of a step that waits or has failed, from its next attempt on
+#[utoipa::path(
+    post, path = "/v1/workflow_steps/{workflow_step_id}/edit_input", tag = "workflow steps", request_body = Input,
+    params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
+)]
+pub(crate) async fn edit_input(
+    State(app): State<App>,
+    Path(id): Path<Uuid>,
+    Body(Input { input, reason }): Body<Input>,
+) -> Result<Json<StepNow>, Problem> {
+    let by = ByHand { actor: None, reason: reason.as_deref() };
+    let state = app.tasker.store().edit_step_input(id, &input, by).await?;
+    Ok(now(&app, id, state))
+}
+
+/// Another limit.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limit {
+    /// The greatest number of attempts, the first included.
+    retry_limit: i32,
+    /// Kept in the history.
+    reason: Option<String>,
+}
+
+/// Change an unfinished step's greatest number of attempts
+#[utoipa::path(
+    post, path = "/v1/workflow_steps/{workflow_step_id}/change_limit", tag = "workflow steps", request_body = Limit,
+    params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
+)]
+pub(crate) async fn change_limit(
+    State(app): State<App>,
+    Path(id): Path<Uuid>,
+    Body(Limit { retry_limit, reason }): Body<Limit>,
+) -> Result<Json<StepNow>, Problem> {
+    let by = ByHand { actor: None, reason: reason.as_deref() };
+    let state = app.tasker.store().change_retry_limit(id, retry_limit, by).await?;
+    Ok(now(&app, id, state))
+}
+
+/// List what happened to a step, the first first
+#[utoipa::path(
+    get, path = "/v1/workflow_steps/{workflow_step_id}/transitions", tag = "workflow steps",
+    params(("workflow_step_id" = Uuid, Path, description = "The step"), After), responses((status = 200, body = Page<Transition>), Problem)
+)]
+pub(crate) async fn transitions(
+    State(app): State<App>,
+    uri: Uri,
+    Path(id): Path<Uuid>,
+    Query(after): Query<After>,
+) -> Result<Listed<Transition>, Problem> {
+    after.transitions(&app, &uri, task_of(id), Some(step_number_of(id))).await
+}
+
+/// List a step's attempts, the first first
+#[utoipa::path(
+    get, path = "/v1/workflow_steps/{workflow_step_id}/attempts", tag = "workflow steps",
+    params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = Page<WorkflowStepAttempt>), Problem)
+)]
+pub(crate) async fn attempts(
+    State(app): State<App>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Page<WorkflowStepAttempt>>, Problem> {
+    let items = app.tasker.store().attempts(id).await?;
+    match items.is_empty() {
+        true => show(State(app), Path(id)).await.map(|_| Json(Page { items, next: None })),
+        false => Ok(Json(Page { items, next: None })),
+    }
+}
+
+/// Explain why a step does not run
+///
+/// Every cause, followed up the graph to the roots of the trouble; of a step that may run, what can be seen.
+#[utoipa::path(
+    get, path = "/v1/workflow_steps/{workflow_step_id}/explain", tag = "workflow steps",
+    params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = Page<Cause>), Problem)
+)]
+pub(crate) async fn explain(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<Page<Cause>>, Problem> {
+    Ok(Json(Page { items: app.tasker.store().explain_step(id).await?, next: None }))
+}

@@ -1,0 +1,308 @@
+//! Lists of tasks: by what is known of them, page by page, and a verb over all that match.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{FromRow, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::{ByHand, Store};
+use crate::{
+    Error,
+    readiness::{TaskState, UNFINISHED_TASKS},
+};
+
+/// A line of a list of tasks.
+#[derive(Clone, Debug, Serialize, FromRow)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskListItem {
+    /// Its id.
+    pub task_id: Uuid,
+    /// The workflow's version.
+    pub named_task_id: i32,
+    /// `namespace.name`.
+    pub workflow: String,
+    /// The workflow's namespace.
+    pub namespace: String,
+    /// The workflow's name.
+    pub name: String,
+    /// The workflow's version.
+    pub version: String,
+    /// Its recorded state.
+    pub state: TaskState,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// When it was submitted.
+    pub created_at: DateTime<Utc>,
+    /// No step starts before this instant.
+    pub run_at: DateTime<Utc>,
+    /// When its open steps fail.
+    pub deadline: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Names and values to find it by.
+    pub tags: Option<Value>,
+    /// One line for people.
+    pub summary: Option<String>,
+}
+
+/// Which tasks: those of which all that is said holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskFilter {
+    /// Of workflows of this namespace.
+    pub namespace: Option<String>,
+    /// Of workflows of this name.
+    pub name: Option<String>,
+    /// Of this version.
+    pub version: Option<String>,
+    /// Whose recorded state is this.
+    pub state: Option<TaskState>,
+    /// That are paused, or are not.
+    pub paused: Option<bool>,
+    /// That are doing this: a word of `task_execution_contexts.execution_status`.
+    pub execution_status: Option<String>,
+    /// Whose tags contain this object.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub tags: Option<Value>,
+    /// Whose context (their input) contains this object.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub context: Option<Value>,
+    /// Submitted at this instant or later.
+    pub created_after: Option<DateTime<Utc>>,
+    /// Submitted before this instant.
+    pub created_before: Option<DateTime<Utc>>,
+}
+
+/// The words that `execution_status` can be, and whether a task that has not ended can be so.
+const EXECUTION_STATUSES: [(&str, bool); 11] = [
+    ("all_complete", false),
+    ("cancelled", false),
+    ("resolved_manually", false),
+    ("blocked_by_failures", true),
+    ("has_ready_steps", true),
+    ("processing", true),
+    ("paused", true),
+    ("waiting_for_capacity", true),
+    ("waiting_for_retry", true),
+    ("scheduled", true),
+    ("waiting_for_dependencies", true),
+];
+
+impl TaskFilter {
+    fn check(&self) -> Result<(), Error> {
+        let refuse = |code: &str, message: String| Err(Error::Refused { code: code.into(), message });
+        if let Some(word) = &self.execution_status
+            && !EXECUTION_STATUSES.iter().any(|(known, _)| known == word)
+        {
+            let known = EXECUTION_STATUSES.map(|(word, _)| word).join(", ");
+            return refuse("bad_filter", format!("execution_status is one of {known}; {word:?} is none of them"));
+        }
+        for (what, value) in [("tags", &self.tags), ("context", &self.context)] {
+            if value.as_ref().is_some_and(|value| !value.is_object()) {
+                return refuse("bad_filter", format!("{what} is an object of names and values that a task's contain"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether only tasks that are live or have failed can match.
+    fn is_of_unfinished(&self) -> bool {
+        let status = self.execution_status.as_deref();
+        let unfinished = [TaskState::Pending, TaskState::InProgress, TaskState::Failed];
+        self.paused == Some(true)
+            || self.state.is_some_and(|state| unfinished.contains(&state))
+            || EXECUTION_STATUSES.iter().any(|(word, is_unfinished)| *is_unfinished && Some(*word) == status)
+    }
+
+    /// A query for the tasks that match, the newest first.
+    fn query(&self, columns: &str, before: Option<Uuid>, at_most: i64) -> QueryBuilder<Postgres> {
+        let mut sql = QueryBuilder::default();
+        self.push(&mut sql, columns, before, at_most);
+        sql
+    }
+
+    fn push(&self, sql: &mut QueryBuilder<Postgres>, columns: &str, before: Option<Uuid>, at_most: i64) {
+        // from the hot set where that is all that can match
+        let tasks = if self.is_of_unfinished() {
+            format!("{UNFINISHED_TASKS} u join tasker.tasks k on k.task_id = u.task_id")
+        } else {
+            "tasker.tasks k".into()
+        };
+        sql.push(format!(
+            "select {columns} from {tasks}
+             join tasker.named_tasks n on n.named_task_id = k.named_task_id
+             join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
+             join tasker.task_payloads p on p.task_id = k.task_id where true"
+        ));
+        for (condition, text) in [("s.name", &self.namespace), ("n.name", &self.name), ("n.version", &self.version)] {
+            if let Some(text) = text {
+                sql.push(format!(" and {condition} = ")).push_bind(text);
+            }
+        }
+        if let Some(state) = self.state {
+            sql.push(" and k.state = ").push_bind(state.as_str()).push("::tasker.task_state");
+        }
+        if let Some(paused) = self.paused {
+            sql.push(" and k.paused = ").push_bind(paused);
+        }
+        for (column, object) in [("p.tags", &self.tags), ("p.context", &self.context)] {
+            if let Some(object) = object {
+                sql.push(format!(" and {column} @> ")).push_bind(object);
+            }
+        }
+        // an id is made of the clock: nearly the instant, and in the index
+        let near = |at: DateTime<Utc>| {
+            let millis = at.timestamp_millis().clamp(0, (1 << 48) - 1) as u128;
+            Uuid::from_u128(millis << 80)
+        };
+        if let Some(at) = self.created_after {
+            sql.push(" and k.created_at >= ").push_bind(at);
+            sql.push(" and k.task_id >= ").push_bind(near(at - TimeDelta::minutes(1)));
+        }
+        if let Some(at) = self.created_before {
+            sql.push(" and k.created_at < ").push_bind(at);
+            sql.push(" and k.task_id < ").push_bind(near(at + TimeDelta::minutes(1)));
+        }
+        if let Some(before) = before {
+            sql.push(" and k.task_id < ").push_bind(before);
+        }
+        if let Some(status) = &self.execution_status {
+            sql.push(" and exists (select from tasker.task_execution_contexts c where c.task_id = k.task_id and c.execution_status = ");
+            sql.push_bind(status).push(" offset 0)");
+        }
+        sql.push(" order by k.task_id desc limit ").push_bind(at_most);
+    }
+}
+
+/// The columns of [`TaskListItem`], of the tables that [`TaskFilter::query`] joins.
+const ITEM: &str = "k.task_id, k.named_task_id, s.name || '.' || n.name as workflow, s.name as namespace, n.name, n.version, k.state, k.paused, \
+     k.created_at, k.run_at, k.deadline, k.finished_at, p.tags, p.summary";
+
+/// A verb over a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum TaskVerb {
+    /// Cancels every unfinished step, leased ones too, and the task.
+    Cancel,
+    /// Starts nothing new until it is resumed.
+    Pause,
+    /// Lets a paused task go on.
+    Resume,
+    /// Begins every dead or cancelled step anew.
+    Retry,
+    /// Ends it as dealt with by hand.
+    Resolve,
+}
+
+/// What a verb over many tasks came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BulkReport {
+    /// How many tasks were looked at.
+    pub matched: u64,
+    /// How many of them it was done to.
+    pub done: u64,
+    /// How many refused it, by the refusal's code.
+    pub refused: BTreeMap<String, u64>,
+    /// Older tasks than this one have not been looked at; `None`: there is none.
+    pub next: Option<Uuid>,
+}
+
+/// How many tasks of a verb over many are looked up at once.
+const SOME: i64 = 500;
+
+impl Store {
+    /// Tasks, the newest first, at most so many. `before`: only those older than that task.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`bad_filter`), [`Error::Database`].
+    pub async fn tasks(
+        &self,
+        filter: &TaskFilter,
+        before: Option<Uuid>,
+        at_most: i64,
+    ) -> Result<Vec<TaskListItem>, Error> {
+        filter.check()?;
+        Ok(filter.query(ITEM, before, at_most).build_query_as().fetch_all(&self.pool).await?)
+    }
+
+    /// One task's line; `None`: there is no such task.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn task(&self, task_id: Uuid) -> Result<Option<TaskListItem>, Error> {
+        let mut sql = QueryBuilder::new(format!(
+            "select {ITEM} from tasker.tasks k
+             join tasker.named_tasks n on n.named_task_id = k.named_task_id
+             join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
+             join tasker.task_payloads p on p.task_id = k.task_id where k.task_id = "
+        ));
+        Ok(sql.push_bind(task_id).build_query_as().fetch_optional(&self.pool).await?)
+    }
+
+    /// How many tasks match: counted up to so many.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`bad_filter`), [`Error::Database`].
+    pub async fn count_tasks(&self, filter: &TaskFilter, at_most: i64) -> Result<i64, Error> {
+        filter.check()?;
+        let mut sql = QueryBuilder::new("select count(*) from (");
+        filter.push(&mut sql, "k.task_id", None, at_most);
+        Ok(sql.push(") m").build_query_scalar().fetch_one(&self.pool).await?)
+    }
+
+    /// Does a verb to every task that matches, the newest first, one after the other, each on its own; to at most so many. `before`: only to those
+    /// older than that task.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`bad_filter`); [`Error::Database`]: what was done stays done.
+    pub async fn to_tasks(
+        &self,
+        verb: TaskVerb,
+        filter: &TaskFilter,
+        before: Option<Uuid>,
+        at_most: u64,
+        by: ByHand<'_>,
+    ) -> Result<BulkReport, Error> {
+        filter.check()?;
+        let mut report = BulkReport { next: before, ..BulkReport::default() };
+        while report.matched < at_most {
+            let wanted = SOME.min((at_most - report.matched) as i64);
+            let ids: Vec<Uuid> =
+                filter.query("k.task_id", report.next, wanted).build_query_scalar().fetch_all(&self.pool).await?;
+            for id in &ids {
+                match self.to_task(verb, *id, by).await {
+                    Ok(_) => report.done += 1,
+                    Err(Error::Refused { code, .. }) => *report.refused.entry(code).or_default() += 1,
+                    Err(error) => return Err(error),
+                }
+                report.matched += 1;
+                report.next = Some(*id);
+            }
+            if (ids.len() as i64) < wanted {
+                report.next = None;
+                break;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Does a verb to a task. Gives its state from then on.
+    ///
+    /// # Errors
+    /// As the verb.
+    pub async fn to_task(&self, verb: TaskVerb, task_id: Uuid, by: ByHand<'_>) -> Result<TaskState, Error> {
+        match verb {
+            TaskVerb::Cancel => self.cancel_task(task_id, by).await,
+            TaskVerb::Pause => self.pause_task(task_id, by).await,
+            TaskVerb::Resume => self.resume_task(task_id, by).await,
+            TaskVerb::Retry => self.retry_task(task_id, by).await,
+            TaskVerb::Resolve => self.resolve_task(task_id, by).await,
+        }
+    }
+}
