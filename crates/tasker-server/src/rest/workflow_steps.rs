@@ -124,7 +124,8 @@ pub(crate) async fn cancel(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Resolution {
-    /// The step's result: any JSON.
+    /// The step's result: any JSON; `null` where it is left out.
+    #[serde(default)]
     #[schema(value_type = Value)]
     result: Box<RawValue>,
     /// Kept in the history.
@@ -150,8 +151,8 @@ pub(crate) async fn resolve(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// The handler's arguments, instead of those that its templates would give.
-    #[schema(value_type = Object)]
+    /// The handler's arguments, instead of those that its templates would give: any JSON.
+    #[schema(value_type = Value)]
     input: Box<RawValue>,
     /// Kept in the history.
     reason: Option<String>,

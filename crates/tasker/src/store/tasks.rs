@@ -159,7 +159,7 @@ impl Store {
     /// Replaces the rendered arguments of a pending or failed step, from its next attempt on.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `unknown_step`, `task_not_live`, `step_not_waiting`, `bad_input` (no object); [`Error::Json`]; [`Error::Database`].
+    /// [`Error::Refused`]: `unknown_step`, `task_not_live`, `step_not_waiting`; [`Error::Json`]; [`Error::Database`].
     pub async fn edit_step_input(&self, id: Uuid, input: &RawValue, by: ByHand<'_>) -> Result<StepState, Error> {
         self.with_json("select tasker.edit_step_input($1, $2::json, $3, $4)", id, input, by).await
     }

@@ -1,0 +1,124 @@
+//! Events as they are streamed: from where a client was, of what concerns it, complete.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, BodyDataStream},
+    http::{Method, StatusCode},
+};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use crate::support::{Doors, request, wide, with_doors};
+
+/// A connection on which events come.
+struct Stream {
+    body: BodyDataStream,
+    text: String,
+}
+
+impl Stream {
+    async fn open(doors: &Doors, query: &str, last: Option<&str>) -> Stream {
+        use tower::ServiceExt;
+        let mut request = request(Method::GET, &format!("/v1/events?{query}"));
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = doors.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Stream { body: response.into_body().into_data_stream(), text: String::new() }
+    }
+
+    /// The next event: its id, its name, its data. `None`: the stream has ended.
+    async fn next(&mut self) -> Option<(String, String, Value)> {
+        loop {
+            if let Some((message, rest)) = self.text.split_once("\n\n") {
+                let of = |name: &str| {
+                    let line = message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+                    line.unwrap_or_default().to_owned()
+                };
+                let told = (of("id"), of("event"), of("data"));
+                self.text = rest.to_owned();
+                if !told.2.is_empty() {
+                    return Some((told.0, told.1, serde_json::from_str(&told.2).unwrap()));
+                }
+                continue;
+            }
+            let chunk =
+                tokio::time::timeout(Duration::from_secs(20), self.body.next()).await.expect("an event in time");
+            self.text += std::str::from_utf8(&chunk?.unwrap()).unwrap();
+        }
+    }
+
+    async fn kinds(&mut self, how_many: usize) -> Vec<String> {
+        let mut kinds = Vec::new();
+        while kinds.len() < how_many {
+            kinds.push(self.next().await.expect("the stream goes on").1);
+        }
+        kinds
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_goes_on_where_it_was() {
+    with_doors(async |doors| {
+        doors.register(&wide("parcel", 3)).await.ok();
+        doors.play(&["app.do"], "");
+        let mut live = Stream::open(doors, "", None).await;
+        let task = doors.submit("parcel", json!({})).await;
+        doors.db.run_until_idle().await.unwrap();
+        let expected = [
+            "task.submitted",
+            "step.in_progress",
+            "task.in_progress",
+            "step.complete",
+            "step.in_progress",
+            "step.complete",
+            "step.in_progress",
+            "task.complete",
+            "step.complete",
+        ];
+        let mut heard = Vec::new();
+        for _ in 0..expected.len() {
+            heard.push(live.next().await.unwrap());
+        }
+        let mut kinds: Vec<&str> = heard.iter().map(|(_, kind, _)| kind.as_str()).collect();
+        assert_eq!((kinds[0], kinds.len()), ("task.submitted", expected.len()));
+        // a CloudEvent, with the seed's payload
+        let (_, kind, event) = heard.iter().rfind(|(_, kind, _)| kind == "step.complete").unwrap();
+        assert_eq!(
+            (&event["specversion"], &event["type"], &event["datacontenttype"]),
+            (&json!("1.0"), &json!(kind), &json!("application/json"))
+        );
+        assert_eq!(event["source"], "/v1/named_tasks/shop/parcel/1.0.0");
+        let (task_now, step_now) = (&event["data"]["task"], &event["data"]["step"]);
+        assert_eq!(
+            (&task_now["completed_steps"], &task_now["total_steps"], &task_now["status"]),
+            (&json!(3), &json!(3), &json!("complete"))
+        );
+        assert_eq!((&step_now["dependencies"], &step_now["dependencies_satisfied"]), (&json!(["m0"]), &json!(true)));
+        assert!(step_now["retry_eligible"].is_boolean() && step_now["blocking_reason"].is_string());
+        // from every event on, the rest
+        for (n, (id, ..)) in heard.iter().enumerate().take(heard.len() - 1) {
+            let mut again = Stream::open(doors, "", Some(id)).await;
+            assert_eq!(again.kinds(heard.len() - n - 1).await, kinds.split_off(0)[n + 1..]);
+            kinds = heard.iter().map(|(_, kind, _)| kind.as_str()).collect();
+        }
+        // only what concerns it
+        let other = doors.submit("parcel", json!({})).await;
+        let mut of_task = Stream::open(doors, &format!("after=beginning&task_id={other}"), None).await;
+        assert_eq!(of_task.next().await.unwrap().2["data"]["transition"]["task_id"], json!(other));
+        let mut of_kind = Stream::open(doors, &format!("after=beginning&kind=task&task_id={task}"), None).await;
+        assert_eq!(of_kind.kinds(3).await, ["task.submitted", "task.in_progress", "task.complete"]);
+        let mut of_kinds =
+            Stream::open(doors, "after=beginning&kind=step.complete,task.complete&namespace=shop", None).await;
+        assert!(of_kinds.kinds(4).await.iter().all(|kind| kind.ends_with("complete")));
+        let mut elsewhere = Stream::open(doors, "after=beginning&namespace=depot", None).await;
+        // when the server ends, so do the streams
+        doors.stop.cancel();
+        assert!(elsewhere.next().await.is_none());
+        assert_eq!(doors.get("/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(doors.get("/health/live").await.status, StatusCode::OK);
+    });
+}

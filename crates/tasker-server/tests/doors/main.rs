@@ -1,0 +1,9 @@
+//! The doors as a client has them: each request goes through the whole router, on a database of the test's own.
+
+mod bad_input;
+mod document;
+mod events;
+mod life;
+mod outage;
+mod statements;
+mod support;

@@ -1,0 +1,104 @@
+//! The database goes away, and comes back.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::http::StatusCode;
+use serde_json::json;
+use tasker::{Tasker, testing::TestDatabase};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Doors, wide};
+
+/// A road to the server that can be cut: whoever is on it falls off, and nobody gets on.
+async fn road(socket: String, is_cut: Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _): (TcpStream, _) = listener.accept().await.unwrap();
+            let (socket, is_cut) = (socket.clone(), is_cut.clone());
+            tokio::spawn(async move {
+                if is_cut.load(Ordering::SeqCst) {
+                    return;
+                }
+                let mut server = UnixStream::connect(socket).await.unwrap();
+                let cut = async {
+                    while !is_cut.load(Ordering::SeqCst) {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    () = cut => {}
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn without_its_database_it_says_so_within_two_seconds_and_recovers_by_itself() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let db = TestDatabase::new().await.unwrap();
+        let options = db.tasker().store().pool().connect_options();
+        let Some(folder) = options.get_socket() else {
+            // a server that is only reached over a network has no socket to lead a road to
+            return db.close().await.unwrap();
+        };
+        let is_cut = Arc::new(AtomicBool::new(false));
+        let port = road(format!("{}/.s.PGSQL.{}", folder.display(), options.get_port()), is_cut.clone()).await;
+        let (user, name) = (options.get_username(), options.get_database().unwrap());
+        let tasker =
+            Tasker::connect(&format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable")).await.unwrap();
+        let stop = CancellationToken::new();
+        let (router, _) = tasker_server::routes(tasker, stop.clone());
+        let doors = Doors { db, router, stop };
+        doors.register(&wide("parcel", 3)).await.ok();
+        let task = doors.submit("parcel", json!({})).await;
+        for _ in 0..2 {
+            is_cut.store(true, Ordering::SeqCst);
+            let begin = Instant::now();
+            loop {
+                let answer = doors.get(&format!("/v1/tasks/{task}")).await;
+                if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+                    assert_eq!(answer.refusal(), (503, "unavailable".into()));
+                    assert_eq!(answer.header("retry-after"), "1");
+                    break;
+                }
+                assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            }
+            assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+            // each of many says so, soon
+            let begin = Instant::now();
+            let asked: Vec<_> =
+                (0..50).map(|_| doors.post("/v1/tasks", json!({ "namespace": "shop", "name": "parcel" }))).collect();
+            for answer in asked {
+                assert_eq!(answer.await.status, StatusCode::SERVICE_UNAVAILABLE);
+            }
+            assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert_eq!(doors.get("/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(doors.get("/health/status").await.ok()["database"], "does_not_answer");
+            is_cut.store(false, Ordering::SeqCst);
+            let begin = Instant::now();
+            while doors.get(&format!("/v1/tasks/{task}")).await.status != StatusCode::OK {
+                assert!(begin.elapsed() < Duration::from_secs(20), "it does not recover");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(doors.get("/health/ready").await.status, StatusCode::OK);
+        }
+        doors.stop.cancel();
+        let Doors { db, router, .. } = doors;
+        drop(router);
+        db.close().await.unwrap();
+    });
+}
