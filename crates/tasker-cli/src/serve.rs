@@ -28,7 +28,7 @@ pub struct Listen {
 impl Listen {
     /// Listens.
     pub async fn open(&self) -> Result<TcpListener, Failure> {
-        TcpListener::bind(self.listen).await.map_err(|why| {
+        tasker_server::listen(self.listen).await.map_err(|why| {
             Failure::unable(format!("{} cannot be listened on: {why}; --listen takes another address", self.listen))
         })
     }

@@ -8,7 +8,11 @@ mod health;
 mod problem;
 mod rest;
 
-use std::{io, net::IpAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -84,15 +88,29 @@ fn is_local(headers: &HeaderMap) -> bool {
     text(header::HOST).is_some_and(is_local) && origin.is_none_or(is_local)
 }
 
+/// Listens on an address that may be served.
+///
+/// # Errors
+/// The address is taken, or is not this machine's; others than this machine can reach it.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    require_loopback(address)?;
+    TcpListener::bind(address).await
+}
+
+fn require_loopback(address: SocketAddr) -> io::Result<()> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let why = "without keys the server listens on a loopback address only, since whoever reaches it may do everything";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+}
+
 /// Serves until `stop` is cancelled; what is being answered then is answered to its end.
 ///
 /// # Errors
 /// The listener's; an address that others than this machine can reach.
 pub async fn serve(listener: TcpListener, tasker: Tasker, stop: CancellationToken) -> io::Result<()> {
-    if !listener.local_addr()?.ip().is_loopback() {
-        let why = "without keys the server listens on a loopback address only: others could do everything";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    }
+    require_loopback(listener.local_addr()?)?;
     let (router, _) = routes(tasker, stop.clone());
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }

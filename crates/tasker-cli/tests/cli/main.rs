@@ -6,6 +6,7 @@ mod checking;
 mod endings;
 mod examples;
 mod guide;
+mod http;
 mod interruptions;
 mod looking;
 mod real_graphs;
