@@ -42,7 +42,7 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
     if !args.without_examples {
         register(&tasker).await?;
     }
-    let listener = args.listen.open().await?;
+    let (listener, access) = args.listen.open(&tasker).await?;
     let base_dir =
         std::env::current_dir().map_err(|why| Failure::unable(format!("the working folder is not there: {why}")))?;
     for (name, handler) in handlers::built_in(&Options { allow_command: true, allow_private_hosts: true, base_dir }) {
@@ -55,7 +55,7 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
     ));
     let worker = tasker.worker(WorkerOptions { concurrency: args.concurrency, ..WorkerOptions::default() });
     let (served, worked) = tokio::join!(
-        tasker_server::serve(listener, tasker.clone(), session.stop.clone()),
+        tasker_server::serve(listener, tasker.clone(), access, session.stop.clone()),
         worker.run(session.stop.clone())
     );
     tasker.close().await;

@@ -5,9 +5,11 @@ mod bench;
 mod check;
 mod database;
 mod dev;
+mod diagram;
 mod doctor;
 mod ending;
 mod explain;
+mod key;
 mod logs;
 mod migrate;
 mod output;
@@ -60,6 +62,8 @@ enum Command {
     Workflow(workflow::Args),
     Task(task::Args),
     Explain(explain::Args),
+    Diagram(diagram::Args),
+    Key(key::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
     Bench(bench::Args),
@@ -129,7 +133,9 @@ async fn perform(command: Command, session: &Session) -> Result<Ending, Failure>
         Command::Migrate(args) => migrate::run(args, session).await,
         Command::Workflow(args) => workflow::run(args, session).await,
         Command::Task(args) => task::run(args, session).await,
+        Command::Diagram(args) => diagram::run(args, session).await,
         Command::Explain(args) => explain::run(args, session).await,
+        Command::Key(args) => key::run(args, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,
         Command::Schema(schema::Args {}) => schema::run(),
         Command::Bench(args) => bench::run(args, session).await,

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use tasker::Tasker;
+use tasker_server::Access;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -20,17 +22,19 @@ pub struct Args {
 /// Where to listen.
 #[derive(clap::Args)]
 pub struct Listen {
-    /// Where to listen; port 0 takes a free one
+    /// Where to listen; port 0 takes a free one. Others than this machine can reach it only where there are keys (`tasker key`)
     #[arg(long, value_name = "ADDRESS:PORT", env = "TASKER_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 }
 
 impl Listen {
-    /// Listens.
-    pub async fn open(&self) -> Result<TcpListener, Failure> {
-        tasker_server::listen(self.listen).await.map_err(|why| {
+    /// Listens, with keys or without.
+    pub async fn open(&self, tasker: &Tasker) -> Result<(TcpListener, Access), Failure> {
+        let failed = |why| {
             Failure::unable(format!("{} cannot be listened on: {why}; --listen takes another address", self.listen))
-        })
+        };
+        let access = tasker_server::access(tasker, self.listen).await.map_err(failed)?;
+        Ok((TcpListener::bind(self.listen).await.map_err(failed)?, access))
     }
 }
 
@@ -40,9 +44,9 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
         opened = session.database.open() => opened?,
         () = session.stop.cancelled() => return Ok(Ending::Interrupted),
     };
-    let listener = args.listen.open().await?;
-    tell(format_args!("serving {}", addresses(&listener)?));
-    let served = tasker_server::serve(listener, tasker.clone(), session.stop.clone()).await;
+    let (listener, access) = args.listen.open(&tasker).await?;
+    tell(format_args!("serving {}{}", addresses(&listener)?, if access == Access::Keys { ", with keys" } else { "" }));
+    let served = tasker_server::serve(listener, tasker.clone(), access, session.stop.clone()).await;
     tasker.close().await;
     served.map_err(|why| Failure::unable(format!("it cannot be served: {why}")))?;
     tracing::info!("drained");

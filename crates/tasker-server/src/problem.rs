@@ -40,6 +40,11 @@ impl Problem {
         }
     }
 
+    /// Whether its status is this one.
+    pub(crate) fn is(&self, status: StatusCode) -> bool {
+        self.status == status.as_u16()
+    }
+
     /// It may be asked again in a second.
     pub fn unavailable(detail: &str) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", format!("{detail}: ask again in a second"))
@@ -136,6 +141,8 @@ impl IntoResponses for Problem {
         };
         [
             ("400", "The request cannot be read"),
+            ("401", "A key is missing, or is none"),
+            ("403", "The key's role does not allow it"),
             ("404", "There is no such thing"),
             ("409", "The present state does not allow it"),
             ("413", "The body is too large"),

@@ -15,6 +15,12 @@ grant insert, update, delete on all tables in schema tasker to tasker_worker;
 revoke insert, update, delete on tasker.schema_migrations, tasker.schema_objects from tasker_worker;
 grant usage on all sequences in schema tasker to tasker_worker;
 
+-- serves HTTP, too: asks for keys, makes none, and writes the audit, which nobody changes
+revoke all on tasker.api_keys from tasker_viewer, tasker_worker;
+revoke insert, update, delete on tasker.audit_records from tasker_worker;
+grant select on tasker.api_keys to tasker_operator;
+grant insert on tasker.audit_records to tasker_operator;
+
 do $$
 declare
   reads text[] := '{now, clock, step_id, step_id_after, step_number_of, task_of, limit_key, limit_key_in, leases_under, explain_step, catalogue_hash, refuse,

@@ -135,6 +135,7 @@
 
 #![warn(clippy::missing_errors_doc)]
 
+pub mod access;
 pub mod context;
 pub mod duration;
 #[cfg(feature = "embedded")]

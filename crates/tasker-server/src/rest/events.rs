@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{App, answer::Query, problem::Problem};
+use crate::{App, access::Caller, answer::Query, problem::Problem};
 
 /// How often a connection on which nothing happens is shown to be alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -78,7 +78,7 @@ pub(crate) struct Data<'a> {
 /// Every transition of every task and step, once, no effect before its cause. Each event's `id` is where to go on after it: a client that comes back with
 /// it as `Last-Event-ID` misses nothing. `410`: the id is of a history that a restored dump or a failover has ended.
 #[utoipa::path(
-    get, path = "/v1/events", tag = "events",
+    get, path = "/v1/events", operation_id = "follow_events", security(("key" = ["read"])), tag = "events",
     params(Which, ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen")),
     responses(
         (status = 200, description = "Server-sent events, their data a CloudEvent", content_type = "text/event-stream", body = CloudEvent),
@@ -87,11 +87,17 @@ pub(crate) struct Data<'a> {
 )]
 pub(crate) async fn stream(
     State(app): State<App>,
+    caller: Caller,
     headers: HeaderMap,
     Query(which): Query<Which>,
 ) -> Result<Response, Problem> {
     let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?").to_owned());
     let store = app.tasker.store();
+    if let (Some(task), Some(names)) = (which.task_id, caller.namespaces())
+        && store.tasks_within(&[task], names).await?.is_empty()
+    {
+        return Err(super::tasks::unknown(task));
+    }
     let after: Option<Cursor> = match last.or(which.after).as_deref() {
         None | Some("") => Some(store.events_now().await?),
         Some("beginning") => None,
@@ -106,6 +112,7 @@ pub(crate) async fn stream(
     let following = Following {
         events: app.tasker.follow(after, which.task_id),
         namespace: which.namespace,
+        caller,
         kinds,
         stop: app.stop.clone(),
     };
@@ -121,6 +128,7 @@ pub(crate) async fn stream(
 struct Following {
     events: Subscription,
     namespace: Option<String>,
+    caller: Caller,
     kinds: Option<Vec<String>>,
     stop: CancellationToken,
 }
@@ -177,6 +185,7 @@ impl Following {
         };
         if !self.kinds.as_ref().is_none_or(is_wanted)
             || self.namespace.as_ref().is_some_and(|name| *name != names.namespace)
+            || !self.caller.is_within(&names.namespace)
         {
             return None;
         }

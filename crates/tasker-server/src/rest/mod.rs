@@ -1,14 +1,18 @@
 //! REST, under `/v1`.
 
+mod diagrams;
 mod events;
 mod named_tasks;
 mod tasks;
 mod workflow_steps;
 
-use utoipa::OpenApi;
+use utoipa::{
+    OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, problem::Problem};
+use crate::{App, access::SCHEME, problem::Problem};
 
 /// The document's head.
 #[derive(OpenApi)]
@@ -29,7 +33,10 @@ struct Head;
 
 /// All routes.
 pub(crate) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Head::openapi())
+    let mut head = Head::openapi();
+    let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A key: `tasker key create`")).build();
+    head.components.get_or_insert_default().add_security_scheme(SCHEME, SecurityScheme::Http(key));
+    OpenApiRouter::with_openapi(head)
         .routes(routes!(named_tasks::list, named_tasks::register))
         .routes(routes!(named_tasks::latest))
         .routes(routes!(named_tasks::version))
@@ -51,5 +58,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(workflow_steps::transitions))
         .routes(routes!(workflow_steps::attempts))
         .routes(routes!(workflow_steps::explain))
+        .routes(routes!(diagrams::of_task))
+        .routes(routes!(diagrams::of_workflow))
         .routes(routes!(events::stream))
 }

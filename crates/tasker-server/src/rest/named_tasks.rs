@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     App,
+    access::Caller,
     answer::{Listed, Page, Path, Query, limit, require},
     problem::Problem,
 };
@@ -34,15 +35,18 @@ pub(crate) struct Which {
 }
 
 /// List workflows' versions, the last one registered first
-#[utoipa::path(get, path = "/v1/named_tasks", tag = "named tasks", params(Which), responses((status = 200, body = Page<NamedTask>), Problem))]
+#[utoipa::path(get, path = "/v1/named_tasks", operation_id = "list_named_tasks", security(("key" = ["read"])), tag = "named tasks", params(Which), responses((status = 200, body = Page<NamedTask>), Problem))]
 pub(crate) async fn list(
     State(app): State<App>,
+    caller: Caller,
     uri: Uri,
     Query(which): Query<Which>,
 ) -> Result<Listed<NamedTask>, Problem> {
     let limit = limit(which.limit)?;
     let store = app.tasker.store();
-    let items = store.named_tasks(which.namespace.as_deref(), which.name.as_deref(), which.before, limit + 1).await?;
+    let items = store
+        .named_tasks(which.namespace.as_deref(), which.name.as_deref(), caller.namespaces(), which.before, limit + 1)
+        .await?;
     Ok(Listed::new(items, limit, &uri, "before", |item| item.named_task_id.to_string()))
 }
 
@@ -64,11 +68,11 @@ pub(crate) struct Registered {
 /// The body is a workflow as in a file, in YAML or JSON, at most 16 MiB. The same content again changes nothing; another one under the same version is
 /// refused (`version_taken`).
 #[utoipa::path(
-    post, path = "/v1/named_tasks", tag = "named tasks",
+    post, path = "/v1/named_tasks", operation_id = "register_named_task", security(("key" = ["register"])), tag = "named tasks",
     request_body(content((String = "application/yaml"), (Object = "application/json"))),
     responses((status = 201, body = Registered), Problem)
 )]
-pub(crate) async fn register(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn register(State(app): State<App>, caller: Caller, request: Request) -> Result<Response, Problem> {
     require(&request, &["application/yaml", "application/json", "application/x-yaml", "text/yaml"])?;
     let bytes = axum::body::to_bytes(request.into_body(), MAX_BYTES).await.map_err(|_| {
         Problem::new(
@@ -82,6 +86,14 @@ pub(crate) async fn register(State(app): State<App>, request: Request) -> Result
     let definition = definition
         .map_err(|_| Problem::bad("definition", "the definition cannot be read"))?
         .map_err(|refused| Problem::bad("definition", refused.to_string()))?;
+    if !caller.is_within(&definition.namespace) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            format!("this key is not for the namespace {}", definition.namespace),
+        ));
+    }
+    caller.asks(&app, &format!("{}.{} {}", definition.namespace, definition.name, definition.version), None).await?;
     let named_task_id = app.tasker.register_definition(&definition).await?;
     let Definition { namespace, name, version, .. } = definition;
     let place = format!("/v1/named_tasks/{namespace}/{name}/{version}");
@@ -91,7 +103,7 @@ pub(crate) async fn register(State(app): State<App>, request: Request) -> Result
 
 /// Show a workflow's highest release, with its graph and execution order
 #[utoipa::path(
-    get, path = "/v1/named_tasks/{namespace}/{name}", tag = "named tasks",
+    get, path = "/v1/named_tasks/{namespace}/{name}", operation_id = "show_latest_named_task", security(("key" = ["read"])), tag = "named tasks",
     params(("namespace" = String, Path, description = "The tenant"), ("name" = String, Path, description = "The workflow's name")),
     responses((status = 200, body = NamedTaskGraph), Problem)
 )]
@@ -104,7 +116,7 @@ pub(crate) async fn latest(
 
 /// Show a workflow's version, with its graph and execution order
 #[utoipa::path(
-    get, path = "/v1/named_tasks/{namespace}/{name}/{version}", tag = "named tasks",
+    get, path = "/v1/named_tasks/{namespace}/{name}/{version}", operation_id = "show_named_task", security(("key" = ["read"])), tag = "named tasks",
     params(
         ("namespace" = String, Path, description = "The tenant"), ("name" = String, Path, description = "The workflow's name"),
         ("version" = String, Path, description = "The version")

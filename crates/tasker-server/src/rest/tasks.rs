@@ -16,7 +16,7 @@ use tasker::{
     context::{TaskExecutionContext, TaskWorkflowSummary},
     events::Transition,
     readiness::{StepReadinessStatus, TaskState},
-    store::{BulkReport, ByHand, TaskFilter, TaskListItem, TaskVerb},
+    store::{BulkReport, TaskFilter, TaskListItem, TaskVerb},
     workflow::Priority,
 };
 use utoipa::{IntoParams, ToSchema};
@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     App,
+    access::Caller,
     answer::{Body, Listed, Page, Path, Query, limit},
     problem::Problem,
 };
@@ -70,12 +71,13 @@ pub(crate) struct SubmittedTask {
 /// With an `Idempotency-Key` the same request, sent again within 30 days, gives the first task (200); the same key with another body is refused
 /// (`idempotency_key_reused`).
 #[utoipa::path(
-    post, path = "/v1/tasks", tag = "tasks", request_body = NewTask,
+    post, path = "/v1/tasks", operation_id = "submit_task", security(("key" = ["submit"])), tag = "tasks", request_body = NewTask,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters")),
     responses((status = 201, body = SubmittedTask), (status = 200, description = "It was there already", body = SubmittedTask), Problem)
 )]
 pub(crate) async fn submit(
     State(app): State<App>,
+    caller: Caller,
     headers: HeaderMap,
     Body(task): Body<NewTask>,
 ) -> Result<Response, Problem> {
@@ -92,6 +94,10 @@ pub(crate) async fn submit(
     };
     let namespace = task.namespace.unwrap_or_else(|| "default".into());
     let input = task.input.unwrap_or_else(|| RawValue::from_string("{}".into()).unwrap_or_default());
+    if !caller.is_within(&namespace) {
+        return Err(Problem::unknown("unknown_workflow", format_args!("workflow {namespace}.{}", task.name)));
+    }
+    caller.asks(&app, &format!("{namespace}.{}", task.name), None).await?;
     let submitted = app.tasker.submit(&namespace, &task.name, &input, submission).await?;
     let status = if submitted.existing { StatusCode::OK } else { StatusCode::CREATED };
     let place = format!("/v1/tasks/{}", submitted.task_id);
@@ -131,7 +137,7 @@ pub(crate) struct Which {
 }
 
 impl Which {
-    fn filter(self) -> Result<TaskFilter, Problem> {
+    fn filter(self, caller: &Caller) -> Result<TaskFilter, Problem> {
         let object = |what: &str, text: Option<String>| {
             let read = |text: String| {
                 tasker::json::check(&text).map_err(|why| Problem::bad("bad_filter", format!("{what}: {why}")))?;
@@ -150,19 +156,26 @@ impl Which {
             context: object("context", self.context)?,
             created_after: self.created_after,
             created_before: self.created_before,
+            within: within(caller),
         })
     }
 }
 
+/// The namespaces to which a caller is limited.
+fn within(caller: &Caller) -> Option<Vec<String>> {
+    caller.namespaces().map(<[String]>::to_vec)
+}
+
 /// List tasks, the newest first
-#[utoipa::path(get, path = "/v1/tasks", tag = "tasks", params(Which), responses((status = 200, body = Page<TaskListItem>), Problem))]
+#[utoipa::path(get, path = "/v1/tasks", operation_id = "list_tasks", security(("key" = ["read"])), tag = "tasks", params(Which), responses((status = 200, body = Page<TaskListItem>), Problem))]
 pub(crate) async fn list(
     State(app): State<App>,
+    caller: Caller,
     uri: Uri,
     Query(which): Query<Which>,
 ) -> Result<Listed<TaskListItem>, Problem> {
     let (before, limit) = (which.before, limit(which.limit)?);
-    let items = app.tasker.store().tasks(&which.filter()?, before, limit + 1).await?;
+    let items = app.tasker.store().tasks(&which.filter(&caller)?, before, limit + 1).await?;
     Ok(Listed::new(items, limit, &uri, "before", |item| item.task_id.to_string()))
 }
 
@@ -181,7 +194,7 @@ pub(crate) struct TaskDetails {
 
 /// Show a task, with its context and summary
 #[utoipa::path(
-    get, path = "/v1/tasks/{task_id}", tag = "tasks", params(("task_id" = Uuid, Path, description = "The task")),
+    get, path = "/v1/tasks/{task_id}", operation_id = "show_task", security(("key" = ["read"])), tag = "tasks", params(("task_id" = Uuid, Path, description = "The task")),
     responses((status = 200, body = TaskDetails), Problem)
 )]
 pub(crate) async fn show(State(app): State<App>, Path(task_id): Path<Uuid>) -> Result<Json<TaskDetails>, Problem> {
@@ -206,12 +219,6 @@ pub(crate) struct Why {
     pub reason: Option<String>,
 }
 
-impl Why {
-    pub fn by(&self) -> ByHand<'_> {
-        ByHand { actor: None, reason: self.reason.as_deref() }
-    }
-}
-
 /// A task's state from now on.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TaskNow {
@@ -226,16 +233,18 @@ pub(crate) struct TaskNow {
 /// `cancel`: every unfinished step, leased ones too. `pause`: nothing new starts until `resume`. `retry`: every dead or cancelled step begins anew.
 /// `resolve`: it ends as dealt with by hand.
 #[utoipa::path(
-    post, path = "/v1/tasks/{task_id}/{verb}", tag = "tasks", request_body = Why,
+    post, path = "/v1/tasks/{task_id}/{verb}", operation_id = "act_on_task", security(("key" = ["operate"])), tag = "tasks", request_body = Why,
     params(("task_id" = Uuid, Path, description = "The task"), ("verb" = TaskVerb, Path, description = "What to do")),
     responses((status = 200, body = TaskNow), Problem)
 )]
 pub(crate) async fn act(
     State(app): State<App>,
+    caller: Caller,
     Path((task_id, verb)): Path<(Uuid, TaskVerb)>,
     Body(why): Body<Why>,
 ) -> Result<Json<TaskNow>, Problem> {
-    let state = app.tasker.store().to_task(verb, task_id, why.by()).await?;
+    let by = caller.asks(&app, &format!("{} {task_id}", verb.as_str()), why.reason.as_deref()).await?;
+    let state = app.tasker.store().to_task(verb, task_id, by).await?;
     app.tasker.wake();
     Ok(Json(TaskNow { task_id, state }))
 }
@@ -271,22 +280,33 @@ const MAX_BULK: u64 = 10_000;
 /// Do something to all tasks that match
 ///
 /// The newest first, each on its own: what was done stays done, and what refuses is counted. `next` of the answer, given as `before`, goes on.
-#[utoipa::path(post, path = "/v1/tasks/bulk", tag = "tasks", request_body = Bulk, responses((status = 200, body = BulkReport), Problem))]
-pub(crate) async fn bulk(State(app): State<App>, Body(bulk): Body<Bulk>) -> Result<Json<BulkReport>, Problem> {
+#[utoipa::path(post, path = "/v1/tasks/bulk", operation_id = "act_on_tasks", security(("key" = ["operate"])), tag = "tasks", request_body = Bulk, responses((status = 200, body = BulkReport), Problem))]
+pub(crate) async fn bulk(
+    State(app): State<App>,
+    caller: Caller,
+    Body(mut bulk): Body<Bulk>,
+) -> Result<Json<BulkReport>, Problem> {
     let limit = bulk.limit.unwrap_or(1_000);
     if !(1..=MAX_BULK).contains(&limit) {
         return Err(Problem::bad("bad_limit", format!("limit is a number from 1 to {MAX_BULK}")));
     }
-    let by = ByHand { actor: None, reason: bulk.reason.as_deref() };
+    bulk.filter.within = within(&caller);
+    let object = format!("{} {}", bulk.verb.as_str(), serde_json::to_string(&bulk.filter).unwrap_or_default());
+    let by = caller.asks(&app, &object, bulk.reason.as_deref()).await?;
     let report = app.tasker.store().to_tasks(bulk.verb, &bulk.filter, bulk.before, limit, by).await?;
     app.tasker.wake();
     Ok(Json(report))
 }
 
 /// See what doing something to all tasks that match would touch
-#[utoipa::path(post, path = "/v1/tasks/bulk/preview", tag = "tasks", request_body = TaskFilter, responses((status = 200, body = Preview), Problem))]
-pub(crate) async fn preview(State(app): State<App>, Body(filter): Body<TaskFilter>) -> Result<Json<Preview>, Problem> {
+#[utoipa::path(post, path = "/v1/tasks/bulk/preview", operation_id = "preview_tasks", security(("key" = ["read"])), tag = "tasks", request_body = TaskFilter, responses((status = 200, body = Preview), Problem))]
+pub(crate) async fn preview(
+    State(app): State<App>,
+    caller: Caller,
+    Body(mut filter): Body<TaskFilter>,
+) -> Result<Json<Preview>, Problem> {
     let store = app.tasker.store();
+    filter.within = within(&caller);
     let matched = store.count_tasks(&filter, MAX_BULK as i64 + 1).await?;
     let newest = store.tasks(&filter, None, 20).await?;
     Ok(Json(Preview { matched, newest }))
@@ -330,7 +350,7 @@ impl After {
 
 /// List what happened to a task and its steps, the first first
 #[utoipa::path(
-    get, path = "/v1/tasks/{task_id}/transitions", tag = "tasks", params(("task_id" = Uuid, Path, description = "The task"), After),
+    get, path = "/v1/tasks/{task_id}/transitions", operation_id = "list_task_transitions", security(("key" = ["read"])), tag = "tasks", params(("task_id" = Uuid, Path, description = "The task"), After),
     responses((status = 200, body = Page<Transition>), Problem)
 )]
 pub(crate) async fn transitions(
@@ -351,23 +371,28 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    fn ids(&self) -> Result<Vec<Uuid>, Problem> {
+    async fn ids(&self, app: &App, caller: &Caller) -> Result<Vec<Uuid>, Problem> {
         let ids: Result<Vec<Uuid>, _> = self.task_ids.split(',').map(|id| Uuid::try_parse(id.trim())).collect();
-        ids.ok().filter(|ids| ids.len() <= 100).ok_or_else(|| {
+        let ids = ids.ok().filter(|ids| ids.len() <= 100).ok_or_else(|| {
             Problem::bad("bad_query", "task_ids are the ids of at most 100 tasks, with commas between them")
-        })
+        })?;
+        match caller.namespaces() {
+            None => Ok(ids),
+            Some(names) => Ok(app.tasker.store().tasks_within(&ids, names).await?),
+        }
     }
 }
 
 /// Execution contexts of many tasks at once
 #[utoipa::path(
-    get, path = "/v1/task_execution_contexts", tag = "tasks", params(Tasks), responses((status = 200, body = Page<TaskExecutionContext>), Problem)
+    get, path = "/v1/task_execution_contexts", operation_id = "list_task_execution_contexts", security(("key" = ["read"])), tag = "tasks", params(Tasks), responses((status = 200, body = Page<TaskExecutionContext>), Problem)
 )]
 pub(crate) async fn contexts(
     State(app): State<App>,
+    caller: Caller,
     Query(tasks): Query<Tasks>,
 ) -> Result<Json<Page<TaskExecutionContext>>, Problem> {
-    let items = TaskExecutionContext::for_tasks(app.tasker.store(), &tasks.ids()?).await?;
+    let items = TaskExecutionContext::for_tasks(app.tasker.store(), &tasks.ids(&app, &caller).await?).await?;
     Ok(Json(Page { items, next: None }))
 }
 
@@ -376,14 +401,16 @@ const MAX_READINESS: i64 = 100_000;
 
 /// Readiness of the steps of many tasks at once
 #[utoipa::path(
-    get, path = "/v1/step_readiness_statuses", tag = "workflow steps", params(Tasks),
+    get, path = "/v1/step_readiness_statuses", operation_id = "list_step_readiness_statuses", security(("key" = ["read"])), tag = "workflow steps", params(Tasks),
     responses((status = 200, body = Page<StepReadinessStatus>), Problem)
 )]
 pub(crate) async fn readiness(
     State(app): State<App>,
+    caller: Caller,
     Query(tasks): Query<Tasks>,
 ) -> Result<Json<Page<StepReadinessStatus>>, Problem> {
-    let items = StepReadinessStatus::for_tasks(app.tasker.store(), &tasks.ids()?, MAX_READINESS + 1).await?;
+    let items =
+        StepReadinessStatus::for_tasks(app.tasker.store(), &tasks.ids(&app, &caller).await?, MAX_READINESS + 1).await?;
     if items.len() as i64 > MAX_READINESS {
         return Err(Problem::bad(
             "too_many",

@@ -7,7 +7,7 @@ use tasker::{
     events::Transition,
     readiness::StepState,
     step_number_of,
-    store::{ByHand, Cause, Steps, WorkflowStep, WorkflowStepAttempt},
+    store::{Cause, Steps, WorkflowStep, WorkflowStepAttempt},
     task_of,
 };
 use utoipa::{IntoParams, ToSchema};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::tasks::{After, Why};
 use crate::{
     App,
+    access::Caller,
     answer::{Body, Listed, Page, Path, Query, limit},
     problem::Problem,
 };
@@ -36,7 +37,7 @@ pub(crate) struct Which {
 
 /// List a task's steps by number, with their parents and children
 #[utoipa::path(
-    get, path = "/v1/tasks/{task_id}/workflow_steps", tag = "workflow steps", params(("task_id" = Uuid, Path, description = "The task"), Which),
+    get, path = "/v1/tasks/{task_id}/workflow_steps", operation_id = "list_workflow_steps", security(("key" = ["read"])), tag = "workflow steps", params(("task_id" = Uuid, Path, description = "The task"), Which),
     responses((status = 200, body = Page<WorkflowStep>), Problem)
 )]
 pub(crate) async fn list(
@@ -68,7 +69,7 @@ fn unknown(id: Uuid) -> Problem {
 
 /// Show a step
 #[utoipa::path(
-    get, path = "/v1/workflow_steps/{workflow_step_id}", tag = "workflow steps",
+    get, path = "/v1/workflow_steps/{workflow_step_id}", operation_id = "show_workflow_step", security(("key" = ["read"])), tag = "workflow steps",
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = WorkflowStep), Problem)
 )]
 pub(crate) async fn show(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<WorkflowStep>, Problem> {
@@ -94,29 +95,33 @@ fn now(app: &App, workflow_step_id: Uuid, state: StepState) -> Json<StepNow> {
 ///
 /// One that waits for its retry is due now, and nothing else.
 #[utoipa::path(
-    post, path = "/v1/workflow_steps/{workflow_step_id}/retry", tag = "workflow steps", request_body = Why,
+    post, path = "/v1/workflow_steps/{workflow_step_id}/retry", operation_id = "retry_step", security(("key" = ["operate"])), tag = "workflow steps", request_body = Why,
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
 )]
 pub(crate) async fn retry(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<Uuid>,
     Body(why): Body<Why>,
 ) -> Result<Json<StepNow>, Problem> {
-    let state = app.tasker.store().retry_step(id, why.by()).await?;
+    let by = caller.asks(&app, &id.to_string(), why.reason.as_deref()).await?;
+    let state = app.tasker.store().retry_step(id, by).await?;
     Ok(now(&app, id, state))
 }
 
 /// Cancel an unfinished step of a live task, also while it runs
 #[utoipa::path(
-    post, path = "/v1/workflow_steps/{workflow_step_id}/cancel", tag = "workflow steps", request_body = Why,
+    post, path = "/v1/workflow_steps/{workflow_step_id}/cancel", operation_id = "cancel_step", security(("key" = ["operate"])), tag = "workflow steps", request_body = Why,
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
 )]
 pub(crate) async fn cancel(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<Uuid>,
     Body(why): Body<Why>,
 ) -> Result<Json<StepNow>, Problem> {
-    let state = app.tasker.store().cancel_step(id, why.by()).await?;
+    let by = caller.asks(&app, &id.to_string(), why.reason.as_deref()).await?;
+    let state = app.tasker.store().cancel_step(id, by).await?;
     Ok(now(&app, id, state))
 }
 
@@ -134,15 +139,16 @@ pub(crate) struct Resolution {
 
 /// Give a step that waits, has failed or is cancelled its result by hand
 #[utoipa::path(
-    post, path = "/v1/workflow_steps/{workflow_step_id}/resolve", tag = "workflow steps", request_body = Resolution,
+    post, path = "/v1/workflow_steps/{workflow_step_id}/resolve", operation_id = "resolve_step", security(("key" = ["operate"])), tag = "workflow steps", request_body = Resolution,
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
 )]
 pub(crate) async fn resolve(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<Uuid>,
     Body(Resolution { result, reason }): Body<Resolution>,
 ) -> Result<Json<StepNow>, Problem> {
-    let by = ByHand { actor: None, reason: reason.as_deref() };
+    let by = caller.asks(&app, &id.to_string(), reason.as_deref()).await?;
     let state = app.tasker.store().resolve_step(id, &result, by).await?;
     Ok(now(&app, id, state))
 }
@@ -160,15 +166,16 @@ pub(crate) struct Input {
 
 /// Replace the input of a step that waits or has failed, from its next attempt on
 #[utoipa::path(
-    post, path = "/v1/workflow_steps/{workflow_step_id}/edit_input", tag = "workflow steps", request_body = Input,
+    post, path = "/v1/workflow_steps/{workflow_step_id}/edit_input", operation_id = "edit_step_input", security(("key" = ["operate"])), tag = "workflow steps", request_body = Input,
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
 )]
 pub(crate) async fn edit_input(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<Uuid>,
     Body(Input { input, reason }): Body<Input>,
 ) -> Result<Json<StepNow>, Problem> {
-    let by = ByHand { actor: None, reason: reason.as_deref() };
+    let by = caller.asks(&app, &id.to_string(), reason.as_deref()).await?;
     let state = app.tasker.store().edit_step_input(id, &input, by).await?;
     Ok(now(&app, id, state))
 }
@@ -185,22 +192,23 @@ pub(crate) struct Limit {
 
 /// Change an unfinished step's greatest number of attempts
 #[utoipa::path(
-    post, path = "/v1/workflow_steps/{workflow_step_id}/change_limit", tag = "workflow steps", request_body = Limit,
+    post, path = "/v1/workflow_steps/{workflow_step_id}/change_limit", operation_id = "change_retry_limit", security(("key" = ["operate"])), tag = "workflow steps", request_body = Limit,
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
 )]
 pub(crate) async fn change_limit(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<Uuid>,
     Body(Limit { retry_limit, reason }): Body<Limit>,
 ) -> Result<Json<StepNow>, Problem> {
-    let by = ByHand { actor: None, reason: reason.as_deref() };
+    let by = caller.asks(&app, &id.to_string(), reason.as_deref()).await?;
     let state = app.tasker.store().change_retry_limit(id, retry_limit, by).await?;
     Ok(now(&app, id, state))
 }
 
 /// List what happened to a step, the first first
 #[utoipa::path(
-    get, path = "/v1/workflow_steps/{workflow_step_id}/transitions", tag = "workflow steps",
+    get, path = "/v1/workflow_steps/{workflow_step_id}/transitions", operation_id = "list_step_transitions", security(("key" = ["read"])), tag = "workflow steps",
     params(("workflow_step_id" = Uuid, Path, description = "The step"), After), responses((status = 200, body = Page<Transition>), Problem)
 )]
 pub(crate) async fn transitions(
@@ -214,7 +222,7 @@ pub(crate) async fn transitions(
 
 /// List a step's attempts, the first first
 #[utoipa::path(
-    get, path = "/v1/workflow_steps/{workflow_step_id}/attempts", tag = "workflow steps",
+    get, path = "/v1/workflow_steps/{workflow_step_id}/attempts", operation_id = "list_attempts", security(("key" = ["read"])), tag = "workflow steps",
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = Page<WorkflowStepAttempt>), Problem)
 )]
 pub(crate) async fn attempts(
@@ -232,7 +240,7 @@ pub(crate) async fn attempts(
 ///
 /// Every cause, followed up the graph to the roots of the trouble; of a step that may run, what can be seen.
 #[utoipa::path(
-    get, path = "/v1/workflow_steps/{workflow_step_id}/explain", tag = "workflow steps",
+    get, path = "/v1/workflow_steps/{workflow_step_id}/explain", operation_id = "explain_step", security(("key" = ["read"])), tag = "workflow steps",
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = Page<Cause>), Problem)
 )]
 pub(crate) async fn explain(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<Page<Cause>>, Problem> {

@@ -1,6 +1,8 @@
 //! The doors as a client has them: each request goes through the whole router, on a database of the test's own.
 
+mod access;
 mod bad_input;
+mod diagrams;
 mod document;
 mod events;
 mod life;

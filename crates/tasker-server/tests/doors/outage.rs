@@ -60,7 +60,7 @@ fn without_its_database_it_says_so_within_two_seconds_and_recovers_by_itself() {
         let tasker =
             Tasker::connect(&format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable")).await.unwrap();
         let stop = CancellationToken::new();
-        let (router, _) = tasker_server::routes(tasker, stop.clone());
+        let (router, _) = tasker_server::routes(tasker, tasker_server::Access::Open, stop.clone());
         let doors = Doors { db, router, stop };
         doors.register(&wide("parcel", 3)).await.ok();
         let task = doors.submit("parcel", json!({})).await;

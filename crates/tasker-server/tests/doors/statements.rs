@@ -83,6 +83,7 @@ fn a_route_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
                 ("tasks", Method::GET, "/v1/tasks?limit=10".to_owned(), nothing()),
                 ("tasks by status", Method::GET, "/v1/tasks?execution_status=has_ready_steps".into(), nothing()),
                 ("task", Method::GET, format!("/v1/tasks/{task}"), nothing()),
+                ("diagram", Method::GET, format!("/v1/tasks/{task}/diagram"), nothing()),
                 ("workflow_steps", Method::GET, format!("/v1/tasks/{task}/workflow_steps?limit=1000"), nothing()),
                 (
                     "workflow_steps by name",
@@ -167,26 +168,27 @@ fn a_route_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
         expect![[r#"
             a step's transitions: 1
             attempts: 2
-            bulk, of one: 2
+            bulk, of one: 3
+            diagram: 2
             explain: 1
             health: 0
             named_task: 3
             named_task of a version: 3
             named_tasks: 1
             preview: 2
-            step: cancel: 1
-            step: change_limit: 1
-            step: edit_input: 1
-            step: resolve: 1
-            step: retry: 1
+            step: cancel: 2
+            step: change_limit: 2
+            step: edit_input: 2
+            step: resolve: 2
+            step: retry: 2
             step_readiness_statuses: 1
-            submit: 2
+            submit: 3
             task: 3
-            task: cancel: 1
-            task: pause: 1
-            task: resolve: 1
-            task: resume: 1
-            task: retry: 1
+            task: cancel: 2
+            task: pause: 2
+            task: resolve: 2
+            task: resume: 2
+            task: retry: 2
             task_execution_contexts: 1
             tasks: 1
             tasks by status: 1

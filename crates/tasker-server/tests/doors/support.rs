@@ -7,6 +7,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tasker::{Outcome, StepError, testing::TestDatabase};
+use tasker_server::Access;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -59,11 +60,20 @@ impl Answer {
 
 /// Runs a test over open doors.
 pub fn with_doors(test: impl AsyncFnOnce(&Doors)) {
+    run(Access::Open, test);
+}
+
+/// Runs a test over doors that ask for keys.
+pub fn with_doors_and_keys(test: impl AsyncFnOnce(&Doors)) {
+    run(Access::Keys, test);
+}
+
+fn run(access: Access, test: impl AsyncFnOnce(&Doors)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let db = TestDatabase::new().await.unwrap();
         let stop = CancellationToken::new();
-        let (router, _) = tasker_server::routes(db.tasker().clone(), stop.clone());
+        let (router, _) = tasker_server::routes(db.tasker().clone(), access, stop.clone());
         let doors = Doors { db, router, stop };
         test(&doors).await;
         doors.stop.cancel();

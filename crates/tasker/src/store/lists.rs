@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sqlx::{FromRow, Postgres, QueryBuilder};
+use serde_json::{Value, value::RawValue};
+use sqlx::{FromRow, Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
 
 use super::{ByHand, Store};
@@ -42,8 +42,9 @@ pub struct TaskListItem {
     pub deadline: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// Names and values to find it by.
-    pub tags: Option<Value>,
+    /// Names and values to find it by, as they are stored.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub tags: Option<Json<Box<RawValue>>>,
     /// One line for people.
     pub summary: Option<String>,
 }
@@ -75,6 +76,10 @@ pub struct TaskFilter {
     pub created_after: Option<DateTime<Utc>>,
     /// Submitted before this instant.
     pub created_before: Option<DateTime<Utc>>,
+    /// Of workflows of one of these namespaces: to what a caller is limited, never what he says.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(ignore))]
+    pub within: Option<Vec<String>>,
 }
 
 /// The words that `execution_status` can be, and whether a task that has not ended can be so.
@@ -143,6 +148,9 @@ impl TaskFilter {
                 sql.push(format!(" and {condition} = ")).push_bind(text);
             }
         }
+        if let Some(names) = &self.within {
+            sql.push(" and s.name = any(").push_bind(names).push(")");
+        }
         if let Some(state) = self.state {
             sql.push(" and k.state = ").push_bind(state.as_str()).push("::tasker.task_state");
         }
@@ -197,6 +205,19 @@ pub enum TaskVerb {
     Retry,
     /// Ends it as dealt with by hand.
     Resolve,
+}
+
+impl TaskVerb {
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TaskVerb::Cancel => "cancel",
+            TaskVerb::Pause => "pause",
+            TaskVerb::Resume => "resume",
+            TaskVerb::Retry => "retry",
+            TaskVerb::Resolve => "resolve",
+        }
+    }
 }
 
 /// What a verb over many tasks came to.

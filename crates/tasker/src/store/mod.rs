@@ -2,6 +2,7 @@
 //!
 //! A verb is one function call; what it means is in its file under `sql/functions/`.
 
+mod access;
 mod clock;
 mod doctor;
 mod events;
@@ -23,11 +24,12 @@ use sqlx::{
 };
 use uuid::Uuid;
 
+pub use access::AuditRecord;
 pub use doctor::{Examination, Finding};
 pub use exchange::{Answer, Beat, Claimed, Exchanged, Released, Settlement, Verdict};
 pub(crate) use line::Line;
 pub use lists::{BulkReport, TaskFilter, TaskListItem, TaskVerb};
-pub use named_tasks::{NamedStep, NamedTask, NamedTaskGraph};
+pub use named_tasks::{Graph, GraphNode, NamedStep, NamedTask, NamedTaskGraph};
 pub(crate) use positions::Positions;
 pub use schema::{MigrationReport, SCHEMA_VERSION};
 pub use steps::{Cause, StepItem, Steps, WorkflowStep, WorkflowStepAttempt};

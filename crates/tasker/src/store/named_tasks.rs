@@ -70,12 +70,35 @@ pub struct NamedTaskGraph {
     pub execution_order: Vec<Vec<String>>,
 }
 
+/// The bare graph of a workflow's version.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// `namespace.name version`.
+    pub title: String,
+    /// Its nodes, by number.
+    pub nodes: Vec<GraphNode>,
+    /// From which step number to which, ascending.
+    pub edges: Vec<(i32, i32)>,
+}
+
+/// A node of it.
+#[derive(Clone, Debug, FromRow)]
+pub struct GraphNode {
+    /// Its name.
+    pub name: String,
+    /// What runs it.
+    pub handler: String,
+    /// Edges on the longest path from a root: its level.
+    pub max_depth_from_root: i32,
+}
+
 const NAMED_TASK: &str =
     "t.named_task_id, s.name as namespace, t.name, t.version, t.definition ->> 'description' as description, t.total_steps, t.created_at
      from tasker.named_tasks t join tasker.task_namespaces s on s.task_namespace_id = t.task_namespace_id";
 
 impl Store {
-    /// Workflows' versions, the last one registered first, at most so many. `before`: only those registered before this one.
+    /// Workflows' versions, the last one registered first, at most so many. `within`: only of these namespaces; `before`: only those registered before
+    /// this one.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -83,12 +106,14 @@ impl Store {
         &self,
         namespace: Option<&str>,
         name: Option<&str>,
+        within: Option<&[String]>,
         before: Option<i32>,
         at_most: i64,
     ) -> Result<Vec<NamedTask>, Error> {
         let sql = format!(
             "select {NAMED_TASK}
              where ($1::text is null or s.name = $1) and ($2::text is null or t.name = $2) and ($3::int is null or t.named_task_id < $3)
+               and ($5::text[] is null or s.name = any($5))
              order by t.named_task_id desc limit $4"
         );
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql))
@@ -96,6 +121,7 @@ impl Store {
             .bind(name)
             .bind(before)
             .bind(at_most)
+            .bind(within)
             .fetch_all(&self.pool)
             .await?)
     }
@@ -143,5 +169,37 @@ impl Store {
             execution_order[level].push(step.name.clone());
         }
         Ok(Some(NamedTaskGraph { named_task, input: input.map(|Json(input)| input), steps, execution_order }))
+    }
+
+    /// The bare graph of a version: all of its edges in one statement.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`unknown_workflow`), [`Error::Database`].
+    pub async fn graph(&self, named_task_id: i32) -> Result<Graph, Error> {
+        let title: Option<String> = sqlx::query_scalar(
+            "select s.name || '.' || t.name || ' ' || t.version from tasker.named_tasks t
+             join tasker.task_namespaces s on s.task_namespace_id = t.task_namespace_id where t.named_task_id = $1",
+        )
+        .bind(named_task_id)
+        .fetch_optional(&self.pool)
+        .await?;
+        let title = title.ok_or_else(|| Error::Refused {
+            code: "unknown_workflow".into(),
+            message: format!("there is no workflow with the id {named_task_id}"),
+        })?;
+        let nodes = sqlx::query_as(
+            "select n.name, h.name as handler, n.max_depth_from_root from tasker.named_tasks_named_steps n
+             join tasker.handlers h on h.handler_id = n.handler_id where n.named_task_id = $1 order by n.step_number",
+        )
+        .bind(named_task_id)
+        .fetch_all(&self.pool)
+        .await?;
+        let edges = sqlx::query_as(
+            "select e.from_step, e.to_step from tasker.named_task_edges e where e.named_task_id = $1 order by e.from_step, e.to_step",
+        )
+        .bind(named_task_id)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(Graph { title, nodes, edges })
     }
 }

@@ -16,6 +16,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("tasks_that_need_somebody", include_str!("../../migrations/0003_tasks_that_need_somebody.sql")),
     ("only_parents", include_str!("../../migrations/0004_only_parents.sql")),
     ("event_epochs", include_str!("../../migrations/0005_event_epochs.sql")),
+    ("api_keys", include_str!("../../migrations/0006_api_keys.sql")),
 ];
 
 /// Views and functions in the order in which they can be created.

@@ -1,0 +1,72 @@
+//! `tasker diagram`: a workflow file, a registered workflow or a task as a picture.
+
+use std::path::PathBuf;
+
+use tasker::workflow::Definition;
+use tasker_server::diagram::{Format, Layouts, of_definition};
+use uuid::Uuid;
+
+use crate::{
+    Session,
+    ending::{Ending, Failure},
+    output::print,
+};
+
+/// Draw a workflow file, a registered workflow, or a task with its steps' states
+#[derive(clap::Args)]
+pub struct Args {
+    /// A file, `namespace.name` (with `@version`, else its highest release), or a task's id
+    #[arg(value_name = "FILE|WORKFLOW|TASK")]
+    what: String,
+    /// What to write: svg, mermaid, dot or json
+    #[arg(long, value_name = "FORMAT", default_value = "svg")]
+    format: Format,
+    /// Where to write it [default: stdout]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Draws.
+pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
+    let file = PathBuf::from(&args.what);
+    let picture = if file.is_file() {
+        let definition = Definition::from_file(&file, &[])
+            .map_err(|refused| Failure::misused(format!("{} is refused:\n{refused}", file.display())))?;
+        of_definition(&definition, args.format)
+    } else {
+        stored(&args, session).await?
+    };
+    match &args.output {
+        None => print(&picture)?,
+        Some(path) => std::fs::write(path, picture)
+            .map_err(|why| Failure::unable(format!("{} cannot be written: {why}", path.display())))?,
+    }
+    Ok(Ending::Done)
+}
+
+/// Of what is in the database.
+async fn stored(args: &Args, session: &Session) -> Result<String, Failure> {
+    let task = Uuid::try_parse(&args.what).ok();
+    let workflow = args.what.split_once('.');
+    if task.is_none() && workflow.is_none() {
+        let what = &args.what;
+        return Err(Failure::misused(format!(
+            "there is no file {what}, and it is neither `namespace.name` nor a task's id"
+        )));
+    }
+    let tasker = session.database.open().await?;
+    let layouts = Layouts::default();
+    let picture = match (task, workflow) {
+        (Some(task), _) => layouts.of_task(&tasker, task, args.format).await,
+        (None, workflow) => {
+            let (namespace, rest) = workflow.unwrap_or_default();
+            let (name, version) = rest.split_once('@').map_or((rest, None), |(name, version)| (name, Some(version)));
+            match tasker.store().find_named_task(namespace, name, version).await {
+                Ok(id) => layouts.of_workflow(&tasker, id, args.format).await,
+                Err(error) => Err(error),
+            }
+        }
+    };
+    tasker.close().await;
+    Ok(picture?)
+}

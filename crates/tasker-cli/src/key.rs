@@ -1,0 +1,113 @@
+//! `tasker key ..`: keys for those who come over HTTP.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tasker::{
+    access::{ApiKey, Role, Secret},
+    duration,
+};
+use uuid::Uuid;
+
+use crate::{
+    Session,
+    ending::{Ending, Failure},
+    output::{Paint, columns, instant, print, print_json},
+};
+
+/// Make and revoke the keys of those who come over HTTP
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Make a key; it is told now, and never again
+    Create {
+        /// Whose it is: what stands in histories and in the audit
+        name: String,
+        /// What its bearer may do: viewer, submitter, worker, operator or admin
+        #[arg(long)]
+        role: Role,
+        /// Only in this namespace; may be given several times [default: all]
+        #[arg(long, value_name = "NAME")]
+        namespace: Vec<String>,
+        /// It is good for so long: 90d [default: until it is revoked]
+        #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+        expires_in: Option<Duration>,
+    },
+    /// List all keys, those that are good for nothing too
+    List,
+    /// Make a key in another's place; the old one is good for a while longer
+    Rotate {
+        /// Its id
+        #[arg(value_name = "KEY_ID")]
+        id: Uuid,
+        /// For how long the old one is still good
+        #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1d")]
+        grace: Duration,
+    },
+    /// Make a key good for nothing; servers learn it within five seconds
+    Revoke {
+        /// Its id
+        #[arg(value_name = "KEY_ID")]
+        id: Uuid,
+    },
+}
+
+/// Does what is asked.
+pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
+    let tasker = session.database.open().await?;
+    let store = tasker.store();
+    let done = match args.command {
+        Command::Create { name, role, namespace, expires_in } => {
+            let expires_at = expires_in.map(|time| chrono::Utc::now() + time);
+            let namespaces = (!namespace.is_empty()).then_some(namespace);
+            let made = store.create_key(&name, role, namespaces.as_deref(), expires_at).await;
+            made.map_err(Failure::from).and_then(|(key, secret)| told(session, &key, &secret))
+        }
+        Command::Rotate { id, grace } => {
+            let made = store.rotate_key(id, grace).await;
+            made.map_err(Failure::from).and_then(|(key, secret)| told(session, &key, &secret))
+        }
+        Command::Revoke { id } => match store.revoke_key(id).await {
+            Ok(key) if session.json => print_json(&key),
+            Ok(key) => print(&format!("{} of {} is revoked\n", key.api_key_id, key.name)),
+            Err(error) => Err(error.into()),
+        },
+        Command::List => match store.keys().await {
+            Ok(keys) if session.json => print_json(&keys),
+            Ok(keys) => print(&lines(&keys)),
+            Err(error) => Err(error.into()),
+        },
+    };
+    tasker.close().await;
+    done.map(|()| Ending::Done)
+}
+
+/// The key itself stands alone on stdout.
+fn told(session: &Session, key: &ApiKey, secret: &Secret) -> Result<(), Failure> {
+    if session.json {
+        let mut told = json!(key);
+        told["key"] = json!(secret.reveal());
+        return print_json(&told);
+    }
+    crate::output::tell(format_args!("{} {} for {}; this is told once:", key.role, key.api_key_id, key.name));
+    print(&format!("{}\n", secret.reveal()))
+}
+
+fn lines(keys: &[ApiKey]) -> String {
+    let paint = Paint::stdout();
+    let line = |key: &ApiKey| {
+        let state = match (key.revoked_at, key.expires_at) {
+            (Some(at), _) => format!("revoked {}", instant(at)),
+            (None, Some(at)) => format!("until {}", instant(at)),
+            (None, None) => String::new(),
+        };
+        let namespaces = key.namespaces.as_ref().map_or("all".into(), |names| names.join(", "));
+        vec![key.api_key_id.to_string(), key.name.clone(), key.role.to_string(), namespaces, paint.dim(&state)]
+    };
+    columns(&keys.iter().map(line).collect::<Vec<_>>())
+}

@@ -1,0 +1,256 @@
+//! Who may do what. A route's permission stands in its own declaration (`security`), which is what the document says and what is asked here: a route that
+//! declares none is closed. Objects in other namespaces than a key's are not there for its bearer.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tasker::{
+    access::{ApiKey, Permission, Role},
+    is_name,
+    store::{AuditRecord, ByHand},
+    task_of,
+};
+use utoipa::openapi::{OpenApi, path::Operation};
+use uuid::Uuid;
+
+use crate::{App, problem::Problem};
+
+/// Whether the server asks for keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It does not: it answers this machine's own programs only.
+    Open,
+    /// It does.
+    Keys,
+}
+
+/// The name of the scheme in the document.
+pub(crate) const SCHEME: &str = "key";
+/// How long a key that was good is taken for good, and so how late a revocation holds at most.
+const KNOWN: Duration = Duration::from_secs(5);
+/// How many keys are remembered.
+const MAX_KNOWN: usize = 10_000;
+
+/// What is known of a route.
+struct Route {
+    operation: String,
+    permission: Permission,
+}
+
+/// The doorkeeper.
+#[derive(Clone)]
+pub(crate) struct Door {
+    access: Access,
+    routes: Arc<HashMap<(Method, String), Route>>,
+    known: Arc<Mutex<HashMap<String, (ApiKey, Instant)>>>,
+}
+
+impl Door {
+    /// Reads the routes' declarations.
+    pub fn new(access: Access, document: &OpenApi) -> Door {
+        let mut routes = HashMap::new();
+        for (path, item) in &document.paths.paths {
+            for (method, operation) in [(Method::GET, &item.get), (Method::POST, &item.post)] {
+                if let Some((operation, permission)) = operation.as_ref().and_then(|o| Some((o, permission(o)?))) {
+                    let operation = operation.operation_id.clone().unwrap_or_default();
+                    routes.insert((method, path.clone()), Route { operation, permission });
+                }
+            }
+        }
+        Door { access, routes: Arc::new(routes), known: Arc::default() }
+    }
+
+    /// The bearer of the key in the headers.
+    async fn bearer(&self, app: &App, headers: &HeaderMap) -> Result<Option<ApiKey>, Problem> {
+        if self.access == Access::Open {
+            return if is_local(headers) { Ok(None) } else { Err(not_local()) };
+        }
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let key =
+            given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some((_, key)) = key else { return Err(no_key("this needs a key: Authorization: Bearer tasker_..")) };
+        let key = key.trim();
+        let fresh = |(known, since): &(ApiKey, Instant)| (since.elapsed() < KNOWN).then(|| known.clone());
+        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(key).and_then(fresh) {
+            return Ok(Some(known));
+        }
+        let Some(found) = app.tasker.store().key(key).await? else {
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            return Err(no_key("this key is none, has expired or was revoked"));
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(key.to_owned(), (found.clone(), Instant::now()));
+        Ok(Some(found))
+    }
+}
+
+/// What an operation declares.
+fn permission(operation: &Operation) -> Option<Permission> {
+    let declared = serde_json::to_value(operation.security.as_ref()?).ok()?;
+    Permission::of(declared[0][SCHEME][0].as_str()?)
+}
+
+fn not_local() -> Problem {
+    let detail =
+        "without keys this server answers this machine's own programs only, under localhost or a loopback address";
+    Problem::new(StatusCode::FORBIDDEN, "not_local", detail)
+}
+
+fn no_key(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+}
+
+/// Without keys whoever reaches the server may do everything: so only this machine's own programs may. A page in a browser is none of them, whatever
+/// name it has found for this address: it cannot choose its Host and its Origin.
+fn is_local(headers: &HeaderMap) -> bool {
+    let is_local = |host: &str| {
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    };
+    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let origin = text(header::ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, host)| host));
+    text(header::HOST).is_some_and(is_local) && origin.is_none_or(is_local)
+}
+
+/// Who asks, and for what.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    key: Option<ApiKey>,
+    operation: String,
+    has_told: Arc<AtomicBool>,
+}
+
+impl Caller {
+    /// The namespaces in which things are there for him; `None`: all.
+    pub fn namespaces(&self) -> Option<&[String]> {
+        self.key.as_ref()?.namespaces.as_deref()
+    }
+
+    /// Whether things of a namespace are there for him.
+    pub fn is_within(&self, namespace: &str) -> bool {
+        self.namespaces().is_none_or(|names| names.iter().any(|name| name == namespace))
+    }
+
+    /// Keeps what he asks for, and why; then it may be done.
+    pub async fn asks<'a>(&'a self, app: &App, object: &str, reason: Option<&'a str>) -> Result<ByHand<'a>, Problem> {
+        let actor = self.key.as_ref().map(|key| key.name.as_str());
+        let object = tasker::json::clean(object, 1000);
+        let record = AuditRecord {
+            actor: actor.unwrap_or("anonymous"),
+            api_key_id: self.key.as_ref().map(|key| key.api_key_id),
+            action: &self.operation,
+            object: &object,
+            reason,
+        };
+        app.tasker.store().audit(record).await?;
+        self.has_told.store(true, Ordering::SeqCst);
+        Ok(ByHand { actor, reason })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // put there by `enter`: a route past it is a defect, and closed
+        parts.extensions.get::<Caller>().cloned().ok_or_else(|| forbidden("this route has no doorkeeper"))
+    }
+}
+
+fn forbidden(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
+}
+
+/// The door of every route.
+pub(crate) async fn enter(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match admit(&app, &mut parts).await {
+        Ok((caller, permission)) => {
+            let has_told = caller.has_told.clone();
+            let operation = caller.operation.clone();
+            parts.extensions.insert(caller);
+            let response = next.run(Request::from_parts(parts, body)).await;
+            if permission != Permission::Read && response.status().is_success() && !has_told.load(Ordering::SeqCst) {
+                tracing::error!("{operation} has left no audit record: this is a defect");
+            }
+            response
+        }
+        Err(problem) => {
+            let is_unknown = problem.is(StatusCode::UNAUTHORIZED);
+            let mut response = problem.into_response();
+            if is_unknown {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            response
+        }
+    }
+}
+
+async fn admit(app: &App, parts: &mut Parts) -> Result<(Caller, Permission), Problem> {
+    let key = app.door.bearer(app, &parts.headers).await?;
+    let path = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
+    // HEAD is GET without its body
+    let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
+    let Some(route) = app.door.routes.get(&(method, path)) else {
+        return Err(forbidden("this route declares no permission, and is closed"));
+    };
+    let role = key.as_ref().map_or(Role::Admin, |key| key.role);
+    if !role.may(route.permission) {
+        let needed = Role::ALL
+            .into_iter()
+            .filter(|role| role.may(route.permission))
+            .map(Role::as_str)
+            .collect::<Vec<_>>()
+            .join(" or ");
+        return Err(forbidden(format!("a {role} may not: this takes {needed}")));
+    }
+    let caller = Caller { key, operation: route.operation.clone(), has_told: Arc::default() };
+    if let Some(names) = caller.namespaces() {
+        within(app, parts, names).await?;
+    }
+    Ok((caller, route.permission))
+}
+
+/// What the path names has to be in one of the caller's namespaces; else it is not there.
+async fn within(app: &App, parts: &mut Parts, names: &[String]) -> Result<(), Problem> {
+    let Ok(params) = RawPathParams::from_request_parts(parts, &()).await else { return Ok(()) };
+    for (name, value) in &params {
+        let id = Uuid::try_parse(value);
+        match (name, id) {
+            // the route says what is wrong with it
+            ("task_id" | "workflow_step_id", Err(_)) => {}
+            ("task_id" | "workflow_step_id", Ok(id)) => {
+                let task = if name == "task_id" { id } else { task_of(id) };
+                if app.tasker.store().tasks_within(&[task], names).await?.is_empty() {
+                    let (code, what) =
+                        if name == "task_id" { ("unknown_task", "task") } else { ("unknown_step", "step") };
+                    return Err(Problem::unknown(code, format_args!("{what} {id}")));
+                }
+            }
+            ("namespace", _) if !names.iter().any(|name| name == value) => {
+                let value = if is_name(value) { value } else { "of this name" };
+                return Err(Problem::unknown("unknown_workflow", format_args!("workflow in namespace {value}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Pictures of graphs: of a workflow, or of a task with its steps' states; as SVG, Mermaid, DOT, or JSON with the places of everything.
+//!
+//! Where things lie follows from the workflow's graph alone, and is worked out once for each version: a state that changes moves nothing.
+
+mod layout;
+mod svg;
+mod text;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use serde::{Deserialize, Serialize};
+use tasker::{
+    Error, Tasker,
+    readiness::{StepReadinessStatus, StepState},
+    workflow::Definition,
+};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+pub use layout::Layout;
+
+/// How many layouts are kept at hand.
+const KEPT: usize = 200;
+/// Of how many steps a state is read at most.
+const MAX_STEPS: i64 = 100_000;
+
+/// What a picture is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// An image.
+    #[default]
+    Svg,
+    /// Text that Mermaid draws.
+    Mermaid,
+    /// Text that Graphviz draws.
+    Dot,
+    /// The nodes with their places, and the edges.
+    Json,
+}
+
+impl Format {
+    /// The type of such a picture's text.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Svg => "image/svg+xml",
+            Format::Mermaid => "text/plain; charset=utf-8",
+            Format::Dot => "text/vnd.graphviz; charset=utf-8",
+            Format::Json => "application/json",
+        }
+    }
+}
+
+impl std::str::FromStr for Format {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Format, String> {
+        match word {
+            "svg" => Ok(Format::Svg),
+            "mermaid" => Ok(Format::Mermaid),
+            "dot" => Ok(Format::Dot),
+            "json" => Ok(Format::Json),
+            _ => Err("it is svg, mermaid, dot or json".into()),
+        }
+    }
+}
+
+/// A graph's shape.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// `namespace.name version`.
+    pub title: String,
+    /// The nodes, by step number.
+    pub nodes: Vec<Node>,
+    /// From which step number to which, ascending.
+    pub edges: Vec<(usize, usize)>,
+}
+
+/// A node of it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The step's name.
+    pub name: String,
+    /// What runs it.
+    pub handler: String,
+    /// Edges on the longest path from a root.
+    pub level: usize,
+}
+
+/// How a step stands.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Its state.
+    pub state: StepState,
+    /// Whether it may be claimed now.
+    pub is_ready: bool,
+    /// Why not, in one word.
+    pub blocking_reason: Option<String>,
+    /// Attempts so far.
+    pub attempts: i32,
+    /// The greatest number of attempts.
+    pub retry_limit: i32,
+}
+
+impl Standing {
+    /// Its state in one word: `ready` where it may be claimed now.
+    pub fn word(&self) -> &'static str {
+        if self.is_ready { "ready" } else { self.state.as_str() }
+    }
+}
+
+/// A shape with its layout.
+pub struct Drawn {
+    shape: Shape,
+    layout: Layout,
+}
+
+/// The layouts that are at hand, by workflow.
+#[derive(Clone, Default)]
+pub struct Layouts(Arc<RwLock<HashMap<i32, Arc<Drawn>>>>);
+
+impl Layouts {
+    /// A picture of a workflow's version.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`unknown_workflow`), [`Error::Database`].
+    pub async fn of_workflow(&self, tasker: &Tasker, named_task_id: i32, format: Format) -> Result<String, Error> {
+        Ok(write(&*self.drawn(tasker, named_task_id).await?, None, format))
+    }
+
+    /// A picture of a task, with its steps' states. Two statements whatever its size; three more when the workflow is drawn for the first time.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`unknown_task`), [`Error::Database`].
+    pub async fn of_task(&self, tasker: &Tasker, task_id: Uuid, format: Format) -> Result<String, Error> {
+        let store = tasker.store();
+        let Some((named_task_id, _)) = store.workflow_of(task_id).await? else {
+            return Err(Error::Refused { code: "unknown_task".into(), message: format!("there is no task {task_id}") });
+        };
+        let drawn = self.drawn(tasker, named_task_id).await?;
+        let steps = StepReadinessStatus::for_tasks(store, &[task_id], MAX_STEPS).await?;
+        let standings: Vec<Standing> = steps
+            .into_iter()
+            .map(|step| Standing {
+                state: step.current_state,
+                is_ready: step.ready_for_execution,
+                blocking_reason: step.blocking_reason,
+                attempts: step.attempts,
+                retry_limit: step.retry_limit,
+            })
+            .collect();
+        Ok(write(&drawn, Some(&standings), format))
+    }
+
+    async fn drawn(&self, tasker: &Tasker, named_task_id: i32) -> Result<Arc<Drawn>, Error> {
+        if let Some(drawn) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&named_task_id) {
+            return Ok(drawn.clone());
+        }
+        let graph = tasker.store().graph(named_task_id).await?;
+        let shape = Shape {
+            title: graph.title,
+            nodes: graph
+                .nodes
+                .into_iter()
+                .map(|node| Node { name: node.name, handler: node.handler, level: node.max_depth_from_root as usize })
+                .collect(),
+            edges: graph.edges.into_iter().map(|(from, to)| (from as usize, to as usize)).collect(),
+        };
+        // a large graph takes some time
+        let drawn = tokio::task::spawn_blocking(move || Arc::new(draw(shape)))
+            .await
+            .map_err(|_| Error::Refused { code: "bad_diagram".into(), message: "this graph cannot be drawn".into() })?;
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(named_task_id, drawn.clone());
+        Ok(drawn)
+    }
+}
+
+/// A picture of a definition.
+pub fn of_definition(definition: &Definition, format: Format) -> String {
+    let levels = definition.levels();
+    let nodes = definition.steps.iter().zip(&levels).map(|(step, level)| Node {
+        name: step.name.clone(),
+        handler: step.handler.clone(),
+        level: level.max_depth_from_root as usize,
+    });
+    let edges = definition.steps.iter().enumerate();
+    let shape = Shape {
+        title: format!("{}.{} {}", definition.namespace, definition.name, definition.version),
+        nodes: nodes.collect(),
+        edges: edges.flat_map(|(to, step)| step.parents.iter().map(move |from| (*from as usize, to))).collect(),
+    };
+    write(&draw(shape), None, format)
+}
+
+fn draw(shape: Shape) -> Drawn {
+    Drawn { layout: Layout::of(&shape), shape }
+}
+
+fn write(Drawn { shape, layout }: &Drawn, standings: Option<&[Standing]>, format: Format) -> String {
+    match format {
+        Format::Svg => svg::write(shape, layout, standings),
+        Format::Mermaid => text::mermaid(shape, standings),
+        Format::Dot => text::dot(shape, standings),
+        Format::Json => text::json(shape, layout, standings),
+    }
+}
