@@ -28,7 +28,7 @@ fn every_command_and_option_exists() {
     let place = Place::new();
     for (file, line) in lines() {
         let words: Vec<&str> = line.split('#').next().unwrap().split_whitespace().skip(1).collect();
-        let depth = if ["task", "workflow"].contains(&words[0]) { 2 } else { 1 };
+        let depth = if ["task", "workflow", "key"].contains(&words[0]) { 2 } else { 1 };
         let mut asked: Vec<&str> = words[..depth].to_vec();
         asked.push("--help");
         let help = place.tasker(&asked);

@@ -98,3 +98,38 @@ fn serve_and_worker_share_a_database() {
     worker.signal("TERM");
     worker.end().with(0);
 }
+
+/// A key is told once and alone, opens what its role opens, and a server with keys may be reached from elsewhere.
+#[test]
+fn keys_are_made_listed_rotated_and_revoked() {
+    let server = Server::new();
+    let place = &server.place;
+    place.tasker(&["migrate"]).with(0);
+    let made = place.tasker(&["key", "create", "ann", "--role", "viewer", "--namespace", "shop"]).with(0);
+    let key = made.stdout.trim().to_owned();
+    assert!(key.starts_with("tasker_") && key.len() > 60 && !made.stderr.contains(&key), "{made:#?}");
+    let listed = place.tasker(&["key", "list", "--json"]).with(0).json();
+    assert_eq!(
+        (&listed[0]["name"], &listed[0]["role"], &listed[0]["namespaces"]),
+        (&json!("ann"), &json!("viewer"), &json!(["shop"]))
+    );
+    assert!(!listed.to_string().contains(&key));
+    place.tasker(&["key", "create", "ann", "--role", "king"]).with(2);
+    place.tasker(&["key", "create", "", "--role", "viewer"]).with(2);
+    let mut served = place.start(&["serve", "--listen", "0.0.0.0:0"]);
+    let address = address(&mut served).replace("0.0.0.0", "127.0.0.1");
+    assert_eq!(ask(&address, "GET", "/v1/tasks", None).1["code"], "unauthorized");
+    let with_key = |key: &str, method: &str, path: &str| {
+        let path = format!("{path} HTTP/1.1\r\nAuthorization: Bearer {key}\r\nX: ");
+        ask(&address, method, &path, None)
+    };
+    assert_eq!(with_key(&key, "GET", "/v1/tasks").0, 200);
+    assert_eq!(with_key(&key, "POST", "/v1/named_tasks").1["code"], "forbidden");
+    let id = listed[0]["api_key_id"].as_str().unwrap();
+    let rotated = place.tasker(&["key", "rotate", id, "--json"]).with(0).json();
+    assert_eq!(with_key(rotated["key"].as_str().unwrap(), "GET", "/v1/tasks").0, 200);
+    place.tasker(&["key", "revoke", rotated["api_key_id"].as_str().unwrap()]).with(0);
+    wait_for("the revocation to be learnt", || with_key(rotated["key"].as_str().unwrap(), "GET", "/v1/tasks").0 == 401);
+    served.signal("TERM");
+    served.end().with(0);
+}

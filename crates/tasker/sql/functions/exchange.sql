@@ -40,6 +40,7 @@ begin
     if cardinality(s_tasks) = 1 and outcomes[1] = 'complete' then
       x := tasker.complete_step(now_, s_tasks[1], s_steps[1], s_claims[1], payloads[1]);
     else
+      perform tasker.require_settlements(now_, outcomes, delays, instants);
       x := tasker.settle('settle', now_, s_tasks, s_steps, s_claims, outcomes, payloads, error_kinds, retryables, delays, instants, null);
     end if;
     settled_ := x.settled; c_tasks := x.c_tasks; c_steps := x.c_steps;

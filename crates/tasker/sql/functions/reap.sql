@@ -7,23 +7,20 @@ set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan 
 as $$
 declare
   now_ timestamptz := tasker.clock(); t uuid; wanted uuid[]; held uuid[];
-  seen_tasks uuid[]; seen_at timestamptz[]; s_tasks uuid[]; s_steps int[]; s_claims uuid[]; n int; c_tasks uuid[]; c_steps int[];
+  s_tasks uuid[]; s_steps int[]; s_claims uuid[]; n int; c_tasks uuid[]; c_steps int[];
 begin
   perform tasker.require_read_committed();
   update tasker.workers w set last_seen_at = now_ where w.worker_id = (
     select x.worker_id from tasker.workers x where x.worker_id = by_worker and x.last_seen_at < now_ - interval '10 s' for update skip locked);
-  reaped := 0; overdue := 0; next_position := from_position;
-  select array_agg(distinct l.task_id), count(*), max(l.lease_expires_at), array_agg(l.task_id), array_agg(l.lease_expires_at)
-  into wanted, n, next_position, seen_tasks, seen_at from (
-    select l.task_id, l.lease_expires_at from tasker.leases l
-    where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at limit at_most) l;
-  next_position := case when n = at_most then next_position else greatest(from_position, now_ - interval '1 minute') end;
-  if wanted is not null then
-    select array_agg(k.task_id) into held from (
-      select k.task_id from tasker.tasks k where k.task_id = any(wanted) order by k.task_id for no key update skip locked) k;
-    -- a lease that was passed over, its task being locked, is looked at again
-    select least(next_position, min(l.at)) into next_position from unnest(seen_tasks, seen_at) l(task_id, at)
-    where l.task_id <> all(coalesce(held, '{}'));
+  reaped := 0; overdue := 0;
+  -- one lease after the other, each task's lock with it: those whose task is locked are passed over, however many, and take nobody's place
+  select array_agg(distinct e.task_id) into held from (
+    select l.task_id from (
+      select l.task_id from tasker.leases l
+      where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at offset 0) l
+    cross join lateral (select from tasker.tasks k where k.task_id = l.task_id for no key update skip locked) k
+    limit at_most) e;
+  if held is not null then
     perform tasker.record_start(held);
     now_ := tasker.clock();
     select array_agg(l.task_id), array_agg(l.step_number), array_agg(l.claim_id), count(*) into s_tasks, s_steps, s_claims, n
@@ -40,14 +37,21 @@ begin
     end if;
   end if;
 
+  -- a lease that was passed over is looked at again
+  next_position := least(greatest(from_position, now_ - interval '1 minute'), (
+    select l.lease_expires_at from tasker.leases l where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at limit 1));
+
   delete from tasker.idempotency_keys k where k.ctid = any(array(
     select o.ctid from tasker.idempotency_keys o
     where o.created_at < now_ - interval '30 days' order by o.created_at limit at_most for update skip locked));
 
-  select array_agg(d.task_id) into wanted from (
-    select d.task_id from tasker.task_deadlines d where d.deadline <= now_ order by d.deadline, d.task_id limit at_most) d;
+  select array_agg(e.task_id order by e.task_id) into wanted from (
+    select d.task_id from (
+      select d.task_id from tasker.task_deadlines d where d.deadline <= now_ order by d.deadline, d.task_id offset 0) d
+    cross join lateral (select from tasker.tasks k where k.task_id = d.task_id for no key update skip locked) k
+    limit at_most) e;
   if wanted is not null then
-    for t in select k.task_id from tasker.tasks k where k.task_id = any(wanted) order by k.task_id for no key update skip locked loop
+    foreach t in array wanted loop
       if exists (select from tasker.task_deadlines d where d.task_id = t and d.deadline <= tasker.clock()) then
         perform tasker.fail_overdue(t);
         overdue := overdue + 1;

@@ -72,8 +72,9 @@ begin
   if 'fail' = any(outcomes) then
     insert into tasker.step_errors (task_id, step_number, number, error)
     select u.task_id, u.step_number, settle_number, coalesce(u.payload, '')
-    from unnest(s_tasks, s_steps, s_claims, outcomes, payloads) u(task_id, step_number, claim_id, outcome, payload)
-    where u.outcome = 'fail' and exists (
+    from unnest(s_tasks, s_steps, s_claims, outcomes, payloads) with ordinality u(task_id, step_number, claim_id, outcome, payload, ord)
+    -- of a claim that is handed in twice the first end counts
+    where u.outcome = 'fail' and array_position(s_claims, u.claim_id) = u.ord and exists (
       select from tasker.workflow_step_transitions h
       where h.task_id = u.task_id and h.step_number = u.step_number and h.number = settle_number and h.claim_id = u.claim_id)
     on conflict do nothing;

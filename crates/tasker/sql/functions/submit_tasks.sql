@@ -14,6 +14,10 @@ declare
   now_ timestamptz; number_ bigint; n int := cardinality(named_task_ids);
   ids uuid[]; olds boolean[] := array_fill(false, array[n]); hashes bytea[]; holder uuid; x record;
 begin
+  if cardinality(array_remove(run_ats || deadlines, null)) > 0 and exists (
+    select from unnest(run_ats || deadlines) i(at) where i.at not between '0001-01-01 00:00+00' and '9999-12-31 23:59:59.999999+00') then
+    perform tasker.refuse('bad_instant', 'run_at and deadline are instants of the years 1 to 9999');
+  end if;
   if n = 1 then
     ids := array[tasker.uuid_v7()];
   else

@@ -1,6 +1,6 @@
 //! Submitting tasks, the verbs by hand, and reading tasks back.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
 use uuid::Uuid;
@@ -42,6 +42,10 @@ impl Submission {
         }
         if self.summary.as_ref().is_some_and(|text| text.chars().count() > 500 || text.contains(['\r', '\n'])) {
             return refuse("bad_summary", "a summary is one line of at most 500 characters");
+        }
+        let is_an_instant = |at: &DateTime<Utc>| (1..=9999).contains(&at.year());
+        if ![self.run_at, self.deadline].iter().flatten().all(is_an_instant) {
+            return refuse("bad_instant", "run_at and deadline are instants of the years 1 to 9999");
         }
         let keys = [&self.idempotency_key, &self.unique_while_live];
         if keys.into_iter().flatten().any(|key| !(1..=255).contains(&key.chars().count())) {

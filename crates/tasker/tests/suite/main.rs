@@ -22,6 +22,7 @@ mod examples;
 mod explain;
 mod grid;
 mod guide;
+mod hand_ins;
 mod interleavings;
 mod kit;
 mod limit_keys;

@@ -1,0 +1,235 @@
+//! What a worker hands in that no worker should, and what the reaper finds behind tasks that somebody holds.
+
+use sqlx::AssertSqlSafe;
+use tasker::{
+    Settings,
+    handlers::{Context, function},
+};
+
+use crate::support::{Claim, Outcome, Play, Running, TestDatabase, with_database, with_real_clock};
+
+/// Hands in, with these outcomes and instants, and gives the answers or the refusal's SQLSTATE.
+async fn hand_in(
+    db: &TestDatabase,
+    worker: uuid::Uuid,
+    claims: &[&Claim],
+    outcomes: &str,
+    delays: &str,
+    instants: &str,
+) -> Result<String, String> {
+    let none = |kind: &str| format!("array_fill(null::{kind}, array[{}])", claims.len());
+    let column = |value: fn(&Claim) -> String| claims.iter().map(|claim| value(claim)).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "select answers::text from tasker.exchange(by_worker => '{worker}', s_tasks => array[{}]::uuid[], s_steps => array[{}]::int[], s_claims => array[{}]::uuid[],
+           outcomes => {outcomes}, payloads => array_fill('1'::text, array[{}]), error_kinds => {}, retryables => {}, delays => {delays}, instants => {instants},
+           handlers => '{{}}', lanes => '{{}}', positions => '{{}}', keys => '{{}}', capacity => 0, lease => interval '30 s')",
+        column(|claim| format!("'{}'", claim.task_id)),
+        column(|claim| claim.step_number.to_string()),
+        column(|claim| format!("'{}'", claim.claim_id)),
+        claims.len(),
+        none("text"),
+        none("boolean"),
+    );
+    let answered = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(db.pool()).await;
+    answered.map_err(|error| error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned())
+}
+
+#[test]
+fn an_outcome_that_is_none_changes_nothing() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a, b").await;
+        play.live("submit a:in_progress b:in_progress").await;
+        let (a, b) = (play.claims[&(play.task(), 0)].clone(), play.claims[&(play.task(), 1)].clone());
+        let worker = play.worker.id;
+        let before = play.picture().await;
+        let (no_delay, no_instant) = ("'{null}'", "'{null}'");
+        for (outcome, delay, instant) in [
+            ("'{bogus}'", no_delay, no_instant),
+            ("'{Complete}'", no_delay, no_instant),
+            ("'{release}'", no_delay, no_instant),
+            ("'{null}'", no_delay, no_instant),
+            ("'{wait}'", no_delay, no_instant),
+            ("'{wait}'", "'{infinity}'", no_instant),
+            ("'{wait}'", "'{nan}'", no_instant),
+            ("'{wait}'", "'{1e300}'", no_instant),
+            ("'{wait}'", "'{1e12}'", no_instant),
+            ("'{wait}'", no_delay, "'{infinity}'"),
+            ("'{wait}'", no_delay, "'{-infinity}'"),
+            ("'{wait}'", no_delay, "'{10000-01-01}'"),
+            ("'{wait}'", no_delay, "'{0001-01-01 BC}'"),
+        ] {
+            let refused = hand_in(db, worker, &[&a], outcome, delay, instant).await.unwrap_err();
+            assert!(refused.starts_with("22"), "{outcome} {delay} {instant}: {refused}");
+        }
+        assert_eq!(play.picture().await, before);
+        let answers =
+            hand_in(db, worker, &[&a, &b], "'{wait,complete}'", "'{60,null}'", "'{null,null}'").await.unwrap();
+        assert_eq!(answers, "{settled,settled}");
+    });
+}
+
+/// As a handler would have it: its own attempt fails, and the worker goes on.
+#[test]
+fn a_wait_for_an_instant_beyond_all_is_its_own_failure() {
+    with_real_clock(async |db| {
+        let mut play = Play::of(db, "far[attempts=1 handler=far], near[handler=near]").await;
+        play.live("submit").await;
+        let tasker = db.tasker().await;
+        tasker.handle(
+            "test.far",
+            function(async |_: Context<serde_json::Value>| {
+                Err::<(), _>(tasker::StepError::wait_until(chrono::DateTime::<chrono::Utc>::MAX_UTC))
+            }),
+        );
+        tasker.handle("test.near", function(async |_: Context<serde_json::Value>| Ok(1)));
+        let worker = Running::start(&tasker, Settings::default());
+        db.until_task(play.task(), "failed").await;
+        let ends = db.ends(play.task()).await;
+        assert!(ends.contains("far failed 1/1 result_not_storable") && ends.contains("near complete 1/"), "{ends}");
+        worker.stop().await;
+    });
+}
+
+#[test]
+fn instants_that_no_calendar_has_are_refused_at_every_door() {
+    with_database(async |db| {
+        let play = Play::of(db, "a").await;
+        let name = &play.definition.name;
+        for at in ["infinity", "-infinity", "10000-01-01", "290000-01-01", "0001-01-01 BC", "4713-01-01 BC"] {
+            for door in ["run_at", "deadline"] {
+                let sql = format!("select tasker.submit_task('test', '{name}', {door} => '{at}')");
+                let error = tasker::Error::from(sqlx::query(AssertSqlSafe(sql)).execute(db.pool()).await.unwrap_err());
+                assert_eq!(error.code(), "bad_instant", "{door} {at}");
+            }
+        }
+        let tasker = db.tasker().await;
+        for at in [chrono::DateTime::<chrono::Utc>::MAX_UTC, chrono::DateTime::<chrono::Utc>::MIN_UTC] {
+            for submission in [
+                tasker::Submission { run_at: Some(at), ..Default::default() },
+                tasker::Submission { deadline: Some(at), ..Default::default() },
+            ] {
+                let refused = tasker.submit("test", name, &serde_json::json!({}), submission).await.unwrap_err();
+                assert_eq!(refused.code(), "bad_instant");
+            }
+        }
+    });
+}
+
+/// However many expired leases one task has that somebody holds: those of others are reaped in the same call, and its own when it is free.
+#[test]
+fn the_reaper_is_not_held_up_by_a_task_that_somebody_holds() {
+    with_database(async |db| {
+        let many: Vec<String> = (0..150).map(|n| format!("s{n}")).collect();
+        let mut held = Play::of(db, &many.join(", ")).await;
+        held.live("submit").await;
+        assert_eq!(held.worker.claim(db, 150).await.len(), 150);
+        let mut others = Play::of(db, "a").await;
+        others.live("submit").await;
+        assert_eq!(others.worker.claim(db, 1).await.len(), 1);
+        db.advance("31s").await;
+        let mut holder = db.session().await;
+        let lock = format!("begin; select from tasker.tasks where task_id = '{}' for no key update", held.task());
+        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut holder).await.unwrap();
+        let reap = async |from: &str| -> (i32, i32, String) {
+            let sql = format!("select reaped, overdue, next_position::text from tasker.reap(100, '{from}')");
+            sqlx::query_as(AssertSqlSafe(sql)).fetch_one(db.pool()).await.unwrap()
+        };
+        let (reaped, _, position) = reap("-infinity").await;
+        assert_eq!(reaped, 1, "the other's");
+        // a minute passes, and others' leases come and go: what was passed over is not forgotten
+        let mut place = position;
+        for _ in 0..4 {
+            db.advance("1m").await;
+            let (reaped, _, next) = reap(&place).await;
+            assert_eq!(reaped, 0);
+            place = next;
+        }
+        sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
+        let (first, _, next) = reap(&place).await;
+        let (second, ..) = reap(&next).await;
+        assert_eq!((first, second), (100, 50));
+    });
+}
+
+#[test]
+fn deadlines_are_acted_on_beside_those_of_tasks_that_somebody_holds() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a").await;
+        for _ in 0..101 {
+            play.live("submit(deadline=1h)").await;
+        }
+        let (last, held) = play.tasks.split_last().unwrap();
+        db.advance("2h").await;
+        let mut holder = db.session().await;
+        sqlx::raw_sql("begin").execute(&mut holder).await.unwrap();
+        sqlx::query("select from tasker.tasks where task_id = any($1) for no key update")
+            .bind(held)
+            .execute(&mut holder)
+            .await
+            .unwrap();
+        let reap = async || -> i32 { db.value("select overdue from tasker.reap(100, '-infinity')").await };
+        assert_eq!(reap().await, 1);
+        assert_eq!(
+            db.value::<String>(&format!("select state::text from tasker.tasks where task_id = '{last}'")).await,
+            "failed"
+        );
+        sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
+        assert_eq!((reap().await, reap().await), (100, 0));
+    });
+}
+
+/// What was submitted under a key a month ago may be so again, and not a day earlier.
+#[test]
+fn an_idempotency_key_is_kept_for_thirty_days() {
+    with_database(async |db| {
+        let play = Play::of(db, "a").await;
+        let submit = format!("select tasker.submit_task('test', '{}', idempotency_key => 'k')", play.definition.name);
+        let first: uuid::Uuid = db.value(&submit).await;
+        for (time, is_kept) in [("29d", true), ("23h59m", true), ("2m", false)] {
+            db.advance(time).await;
+            db.run("select tasker.reap(100, '-infinity')").await;
+            let kept: bool = db.value("select exists (select from tasker.idempotency_keys)").await;
+            assert_eq!(kept, is_kept, "{time} later");
+        }
+        assert_ne!(db.value::<uuid::Uuid>(&submit).await, first);
+    });
+}
+
+/// A settlement of two tasks in either order, and their release in the other, wait for each other's locks in one order only.
+#[test]
+fn batches_that_name_the_same_tasks_in_any_order_never_deadlock() {
+    with_real_clock(async |db| {
+        let mut play = Play::of(db, "a").await;
+        for _ in 0..60 {
+            for _ in 0..2 {
+                play.live("submit").await;
+            }
+            let claims = play.worker.claim(db, 2).await;
+            assert_eq!(claims.len(), 2);
+            let both = |order: [usize; 2]| order.map(|n| claims[n].clone());
+            let release = |claims: [Claim; 2]| {
+                format!(
+                    "select tasker.release_steps(array['{}', '{}']::uuid[], '{{0,0}}', array['{}', '{}']::uuid[])",
+                    claims[0].task_id, claims[1].task_id, claims[0].claim_id, claims[1].claim_id
+                )
+            };
+            let settle = async |claims: [Claim; 2]| {
+                let mut session = db.session().await;
+                let ended = claims.map(|claim| (claim, Outcome::Complete("1".into())));
+                play.worker.exchange(&mut session, &ended, &[], 0, None).await.map(drop)
+            };
+            let given_back = async |claims: [Claim; 2]| {
+                sqlx::query(AssertSqlSafe(release(claims))).execute(&mut db.session().await).await.map(drop)
+            };
+            let said = tokio::join!(
+                settle(both([0, 1])),
+                given_back(both([1, 0])),
+                settle(both([1, 0])),
+                given_back(both([0, 1]))
+            );
+            for said in [said.0, said.1, said.2, said.3] {
+                said.unwrap();
+            }
+        }
+    });
+}
