@@ -54,9 +54,11 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
         addresses(&listener)?
     ));
     let worker = tasker.worker(WorkerOptions { concurrency: args.concurrency, ..WorkerOptions::default() });
+    // neither goes on without the other
+    let stop = &session.stop;
     let (served, worked) = tokio::join!(
-        tasker_server::serve(listener, tasker.clone(), access, session.stop.clone()),
-        worker.run(session.stop.clone())
+        async { (tasker_server::serve(listener, tasker.clone(), access, stop.clone()).await, stop.cancel()).0 },
+        async { (worker.run(stop.clone()).await, stop.cancel()).0 }
     );
     tasker.close().await;
     served.map_err(|why| Failure::unable(format!("it cannot be served: {why}")))?;

@@ -47,20 +47,12 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
 /// Of what is in the database.
 async fn stored(args: &Args, session: &Session) -> Result<String, Failure> {
     let task = Uuid::try_parse(&args.what).ok();
-    let workflow = args.what.split_once('.');
-    if task.is_none() && workflow.is_none() {
-        let what = &args.what;
-        return Err(Failure::misused(format!(
-            "there is no file {what}, and it is neither `namespace.name` nor a task's id"
-        )));
-    }
     let tasker = session.database.open().await?;
     let layouts = Layouts::default();
-    let picture = match (task, workflow) {
-        (Some(task), _) => layouts.of_task(&tasker, task, args.format).await,
-        (None, workflow) => {
-            let (namespace, rest) = workflow.unwrap_or_default();
-            let (name, version) = rest.split_once('@').map_or((rest, None), |(name, version)| (name, Some(version)));
+    let picture = match task {
+        Some(task) => layouts.of_task(&tasker, task, args.format).await,
+        None => {
+            let (namespace, name, version) = crate::task::named(&args.what);
             match tasker.store().find_named_task(namespace, name, version).await {
                 Ok(id) => layouts.of_workflow(&tasker, id, args.format).await,
                 Err(error) => Err(error),

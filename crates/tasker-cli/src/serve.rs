@@ -33,7 +33,8 @@ impl Listen {
         let failed = |why| {
             Failure::unable(format!("{} cannot be listened on: {why}; --listen takes another address", self.listen))
         };
-        let access = tasker_server::access(tasker, self.listen).await.map_err(failed)?;
+        let refused = |why| Failure::unable(format!("{} is not served: {why}", self.listen));
+        let access = tasker_server::access(tasker, self.listen).await.map_err(refused)?;
         Ok((TcpListener::bind(self.listen).await.map_err(failed)?, access))
     }
 }

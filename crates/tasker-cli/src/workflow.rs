@@ -1,17 +1,18 @@
-//! `tasker workflow register`: writes a workflow's release, so that any language can submit tasks of it.
+//! `tasker workflow ..`: registering releases, so that any language can submit tasks of them, and looking at what is registered.
 
 use std::path::PathBuf;
 
 use serde_json::json;
-use tasker::workflow::Definition;
+use tasker::{Tasker, workflow::Definition};
 
 use crate::{
     Session,
     ending::{Ending, Failure},
-    output::{print, print_json},
+    output::{Paint, columns, instant, print, print_json},
+    task::named,
 };
 
-/// Register workflows
+/// Register workflows, and look at them
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -25,25 +26,113 @@ enum Command {
         /// The workflow, in YAML
         file: PathBuf,
     },
+    /// List registered versions, the last one registered first
+    List {
+        /// Only of this namespace
+        #[arg(long)]
+        namespace: Option<String>,
+        /// Only of this name
+        #[arg(long)]
+        name: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Show a version's steps, level by level
+    Show {
+        /// `namespace.name`, or `name` in the namespace `default`; with `@version`, else its highest release
+        #[arg(value_name = "WORKFLOW")]
+        workflow: String,
+    },
+}
+
+/// Does what is asked.
+pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
+    match args.command {
+        Command::Register { file } => {
+            // a bad file needs no database
+            let definition = Definition::from_file(&file, &[]).map_err(|refused| {
+                Failure::misused(format!("{} is refused, and nothing was written:\n{refused}", file.display()))
+            })?;
+            on(session, async |tasker| register(&definition, session, tasker).await).await
+        }
+        Command::List { namespace, name, limit } => {
+            on(session, async |tasker| list(namespace.as_deref(), name.as_deref(), limit, session, tasker).await).await
+        }
+        Command::Show { workflow } => on(session, async |tasker| show(&workflow, session, tasker).await).await,
+    }
+}
+
+/// On the database, which is closed afterwards.
+async fn on(session: &Session, ask: impl AsyncFnOnce(&Tasker) -> Result<(), Failure>) -> Result<Ending, Failure> {
+    let tasker = session.database.open().await?;
+    let done = ask(&tasker).await;
+    tasker.close().await;
+    done.map(|()| Ending::Done)
 }
 
 /// Registers. The same file again changes nothing; another content under the same version is refused.
-pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
-    let Command::Register { file } = args.command;
-    let definition = Definition::from_file(&file, &[]).map_err(|refused| {
-        Failure::misused(format!("{} is refused, and nothing was written:\n{refused}", file.display()))
-    })?;
-    let tasker = session.database.open().await?;
-    let registered = tasker.register_definition(&definition).await;
-    tasker.close().await;
-    let named_task_id = registered?;
-    let Definition { namespace, name, version, .. } = &definition;
-    if session.json {
-        print_json(&json!({
+async fn register(definition: &Definition, session: &Session, tasker: &Tasker) -> Result<(), Failure> {
+    let named_task_id = tasker.register_definition(definition).await?;
+    let Definition { namespace, name, version, .. } = definition;
+    match session.json {
+        true => print_json(&json!({
             "named_task_id": named_task_id, "namespace": namespace, "name": name, "version": version,
-        }))?;
-    } else {
-        print(&format!("{namespace}.{name} {version} is registered\n"))?;
+        })),
+        false => print(&format!("{namespace}.{name} {version} is registered\n")),
     }
-    Ok(Ending::Done)
+}
+
+async fn list(
+    namespace: Option<&str>,
+    name: Option<&str>,
+    limit: u32,
+    session: &Session,
+    tasker: &Tasker,
+) -> Result<(), Failure> {
+    let listed = tasker.store().named_tasks(namespace, name, None, None, limit.into()).await?;
+    if session.json {
+        return print_json(&listed);
+    }
+    let paint = Paint::stdout();
+    let line = |task: &tasker::store::NamedTask| {
+        let about = task.description.as_deref().unwrap_or_default().lines().next().unwrap_or_default().to_owned();
+        vec![
+            format!("{}.{} {}", task.namespace, task.name, paint.dim(&task.version)),
+            format!("{} steps", task.total_steps),
+            instant(task.created_at),
+            about,
+        ]
+    };
+    print(&columns(&listed.iter().map(line).collect::<Vec<_>>()))
+}
+
+async fn show(workflow: &str, session: &Session, tasker: &Tasker) -> Result<(), Failure> {
+    let (namespace, name, version) = named(workflow);
+    let id = tasker.store().find_named_task(namespace, name, version).await?;
+    let shown = tasker
+        .store()
+        .named_task(id)
+        .await?
+        .ok_or_else(|| Failure::unable(format!("there is no workflow {workflow}")))?;
+    if session.json {
+        return print_json(&shown);
+    }
+    let (paint, task) = (Paint::stdout(), &shown.named_task);
+    let mut text = format!("{} {}\n", paint.bold(format!("{}.{}", task.namespace, task.name)), task.version);
+    if let Some(about) = &task.description {
+        text += &format!("{about}\n");
+    }
+    let mut steps: Vec<_> = shown.steps.iter().collect();
+    steps.sort_by_key(|step| (step.max_depth_from_root, step.step_number));
+    let mut lines = vec![["level", "step", "handler", "after"].map(|word| paint.dim(word)).to_vec()];
+    lines.extend(steps.iter().map(|step| {
+        vec![
+            (step.max_depth_from_root + 1).to_string(),
+            step.name.clone(),
+            step.handler.clone(),
+            step.depends_on.join(", "),
+        ]
+    }));
+    print(&(text + "\n" + &columns(&lines)))
 }

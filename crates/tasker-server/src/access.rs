@@ -3,10 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -39,7 +36,9 @@ pub enum Access {
 /// The name of the scheme in the document.
 pub(crate) const SCHEME: &str = "key";
 /// How long a key that was good is taken for good, and so how late a revocation holds at most.
-const KNOWN: Duration = Duration::from_secs(5);
+pub(crate) const KNOWN: Duration = Duration::from_secs(5);
+/// How long a reason is at most, in characters: it stands in every transition that it is the reason of.
+const MAX_REASON: usize = 2000;
 /// How many keys are remembered.
 const MAX_KNOWN: usize = 10_000;
 
@@ -82,6 +81,13 @@ impl Door {
             given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let Some((_, key)) = key else { return Err(no_key("this needs a key: Authorization: Bearer tasker_..")) };
         let key = key.trim();
+        // nothing that is no key at all costs a question
+        if !key
+            .strip_prefix("tasker_")
+            .is_some_and(|rest| rest.len() == 64 && rest.bytes().all(|c| c.is_ascii_hexdigit()))
+        {
+            return Err(no_key("this is no key: one begins with tasker_ and has 64 hexadecimal digits"));
+        }
         let fresh = |(known, since): &(ApiKey, Instant)| (since.elapsed() < KNOWN).then(|| known.clone());
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(key).and_then(fresh) {
             return Ok(Some(known));
@@ -125,6 +131,13 @@ fn is_local(headers: &HeaderMap) -> bool {
         };
         name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     };
+    // what a proxy passes on comes from elsewhere, whatever host it names
+    if ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"]
+        .iter()
+        .any(|name| headers.contains_key(*name))
+    {
+        return false;
+    }
     let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let origin = text(header::ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, host)| host));
     text(header::HOST).is_some_and(is_local) && origin.is_none_or(is_local)
@@ -135,7 +148,6 @@ fn is_local(headers: &HeaderMap) -> bool {
 pub(crate) struct Caller {
     key: Option<ApiKey>,
     operation: String,
-    has_told: Arc<AtomicBool>,
 }
 
 impl Caller {
@@ -149,8 +161,19 @@ impl Caller {
         self.namespaces().is_none_or(|names| names.iter().any(|name| name == namespace))
     }
 
+    /// Whether his key, if he needed one, is still good for something.
+    pub async fn is_still_good(&self, app: &App) -> bool {
+        match &self.key {
+            None => true,
+            Some(key) => app.tasker.store().is_good_key(key.api_key_id).await.unwrap_or(true),
+        }
+    }
+
     /// Keeps what he asks for, and why; then it may be done.
     pub async fn asks<'a>(&'a self, app: &App, object: &str, reason: Option<&'a str>) -> Result<ByHand<'a>, Problem> {
+        if reason.is_some_and(|reason| reason.chars().count() > MAX_REASON) {
+            return Err(Problem::bad("bad_reason", format!("a reason has at most {MAX_REASON} characters")));
+        }
         let actor = self.key.as_ref().map(|key| key.name.as_str());
         let object = tasker::json::clean(object, 1000);
         let record = AuditRecord {
@@ -161,7 +184,6 @@ impl Caller {
             reason,
         };
         app.tasker.store().audit(record).await?;
-        self.has_told.store(true, Ordering::SeqCst);
         Ok(ByHand { actor, reason })
     }
 }
@@ -183,15 +205,9 @@ fn forbidden(detail: impl Into<String>) -> Problem {
 pub(crate) async fn enter(State(app): State<App>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match admit(&app, &mut parts).await {
-        Ok((caller, permission)) => {
-            let has_told = caller.has_told.clone();
-            let operation = caller.operation.clone();
+        Ok(caller) => {
             parts.extensions.insert(caller);
-            let response = next.run(Request::from_parts(parts, body)).await;
-            if permission != Permission::Read && response.status().is_success() && !has_told.load(Ordering::SeqCst) {
-                tracing::error!("{operation} has left no audit record: this is a defect");
-            }
-            response
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(problem) => {
             let is_unknown = problem.is(StatusCode::UNAUTHORIZED);
@@ -204,7 +220,7 @@ pub(crate) async fn enter(State(app): State<App>, request: Request, next: Next) 
     }
 }
 
-async fn admit(app: &App, parts: &mut Parts) -> Result<(Caller, Permission), Problem> {
+async fn admit(app: &App, parts: &mut Parts) -> Result<Caller, Problem> {
     let key = app.door.bearer(app, &parts.headers).await?;
     let path = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
     // HEAD is GET without its body
@@ -222,16 +238,17 @@ async fn admit(app: &App, parts: &mut Parts) -> Result<(Caller, Permission), Pro
             .join(" or ");
         return Err(forbidden(format!("a {role} may not: this takes {needed}")));
     }
-    let caller = Caller { key, operation: route.operation.clone(), has_told: Arc::default() };
+    let caller = Caller { key, operation: route.operation.clone() };
     if let Some(names) = caller.namespaces() {
         within(app, parts, names).await?;
     }
-    Ok((caller, route.permission))
+    Ok(caller)
 }
 
 /// What the path names has to be in one of the caller's namespaces; else it is not there.
 async fn within(app: &App, parts: &mut Parts, names: &[String]) -> Result<(), Problem> {
-    let Ok(params) = RawPathParams::from_request_parts(parts, &()).await else { return Ok(()) };
+    let params = RawPathParams::from_request_parts(parts, &()).await;
+    let params = params.map_err(|_| Problem::bad("bad_path", "the path cannot be read"))?;
     for (name, value) in &params {
         let id = Uuid::try_parse(value);
         match (name, id) {

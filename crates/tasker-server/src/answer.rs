@@ -128,10 +128,9 @@ impl<T> Listed<T> {
 }
 
 impl<T> Listed<T> {
-    /// These are all.
-    pub fn without_next(mut self) -> Listed<T> {
-        (self.page.next, self.link) = (None, None);
-        self
+    /// Whether there is nothing on the page.
+    pub fn is_empty(&self) -> bool {
+        self.page.items.is_empty()
     }
 }
 

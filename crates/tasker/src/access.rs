@@ -17,7 +17,7 @@ pub enum Role {
     Viewer,
     /// Look, and submit tasks.
     Submitter,
-    /// Look, and run steps.
+    /// Look; later, run steps over HTTP.
     Worker,
     /// Look, submit, and act by hand: cancel, pause, resume, retry, resolve, edit.
     Operator,
@@ -33,8 +33,6 @@ pub enum Permission {
     Read,
     /// To submit tasks.
     Submit,
-    /// To run steps.
-    Work,
     /// To act by hand on tasks and steps.
     Operate,
     /// To register workflows: whoever may has workers run what he wrote.
@@ -61,7 +59,6 @@ impl Role {
         match permission {
             Permission::Read => true,
             Permission::Submit => matches!(self, Role::Submitter | Role::Operator | Role::Admin),
-            Permission::Work => matches!(self, Role::Worker | Role::Admin),
             Permission::Operate => matches!(self, Role::Operator | Role::Admin),
             Permission::Register => self == Role::Admin,
         }
@@ -85,15 +82,13 @@ impl std::str::FromStr for Role {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Permission; 5] =
-        [Permission::Read, Permission::Submit, Permission::Work, Permission::Operate, Permission::Register];
+    pub const ALL: [Permission; 4] = [Permission::Read, Permission::Submit, Permission::Operate, Permission::Register];
 
     /// Its word.
     pub fn as_str(self) -> &'static str {
         match self {
             Permission::Read => "read",
             Permission::Submit => "submit",
-            Permission::Work => "work",
             Permission::Operate => "operate",
             Permission::Register => "register",
         }

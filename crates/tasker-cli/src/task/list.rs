@@ -1,4 +1,4 @@
-//! `tasker task list`: the newest tasks.
+//! `tasker task list`: the newest tasks, or those that match.
 
 use tasker::{
     readiness::TaskState,
@@ -6,6 +6,7 @@ use tasker::{
 };
 use uuid::Uuid;
 
+use super::submit::{tag, tags};
 use crate::{
     Session,
     ending::Failure,
@@ -19,6 +20,18 @@ pub struct Args {
     /// Only those in this state: pending, in_progress, complete, failed, cancelled, resolved_manually
     #[arg(long)]
     state: Option<TaskState>,
+    /// Only those that are doing this: blocked_by_failures, has_ready_steps, processing, paused, waiting_for_retry, scheduled, ..
+    #[arg(long, value_name = "STATUS")]
+    execution_status: Option<String>,
+    /// Only of workflows of this namespace
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Only of workflows of this name
+    #[arg(long)]
+    name: Option<String>,
+    /// Only those with this tag; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
+    tag: Vec<(String, String)>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
@@ -29,7 +42,14 @@ pub struct Args {
 
 /// Lists.
 pub async fn run(args: Args, session: &Session, store: &Store) -> Result<(), Failure> {
-    let filter = TaskFilter { state: args.state, ..TaskFilter::default() };
+    let filter = TaskFilter {
+        state: args.state,
+        execution_status: args.execution_status,
+        namespace: args.namespace,
+        name: args.name,
+        tags: tags(&args.tag),
+        ..TaskFilter::default()
+    };
     let tasks = store.tasks(&filter, args.before, args.limit.into()).await?;
     if session.json {
         return print_json(&tasks);

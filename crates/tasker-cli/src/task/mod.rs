@@ -1,8 +1,11 @@
-//! `tasker task ..`: looking at tasks, and the verbs by hand.
+//! `tasker task ..`: submitting tasks, looking at them, and the verbs by hand.
 
 mod by_hand;
 mod list;
 mod show;
+mod submit;
+
+pub use submit::named;
 
 use clap::Subcommand;
 
@@ -11,7 +14,7 @@ use crate::{
     ending::{Ending, Failure},
 };
 
-/// Look at tasks, and act on them by hand
+/// Submit tasks, look at them, and act on them by hand
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -20,6 +23,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    Submit(submit::Args),
     List(list::Args),
     Show(show::Args),
     #[command(flatten)]
@@ -30,6 +34,7 @@ enum Command {
 pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
     let tasker = session.database.open().await?;
     let done = match args.command {
+        Command::Submit(args) => submit::run(args, session, &tasker).await,
         Command::List(args) => list::run(args, session, tasker.store()).await,
         Command::Show(args) => show::run(args, session, tasker.store()).await,
         Command::ByHand(verb) => by_hand::run(verb, session, &tasker).await,

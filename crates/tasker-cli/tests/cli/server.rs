@@ -228,3 +228,65 @@ fn bench_needs_a_server() {
         refused.stderr
     );
 }
+
+/// A release is registered, found, and submitted by name; the same key gives the same task; lists have what was asked for.
+#[test]
+fn tasks_are_submitted_and_found_by_name() {
+    let server = Server::new();
+    let place = &server.place;
+    place.write(
+        "two.yaml",
+        "name: two\nnamespace: shop\nversion: 1.2.0\ndescription: Two steps\ninput: {type: object, required: [n]}\nsteps:\n- {name: a, handler: transform, with: {value: 1}}\n- {name: b, handler: transform, depends_on: [a], with: {value: 2}}\n",
+    );
+    place.tasker(&["migrate"]).with(0);
+    place.tasker(&["workflow", "register", "two.yaml"]).with(0);
+    let listed = place.tasker(&["workflow", "list", "--namespace", "shop"]).with(0).stdout;
+    assert!(listed.contains("shop.two") && listed.contains("Two steps"), "{listed}");
+    let shown = place.tasker(&["workflow", "show", "shop.two", "--json"]).with(0).json();
+    assert_eq!((&shown["version"], &shown["execution_order"]), (&json!("1.2.0"), &json!([["a"], ["b"]])));
+    assert!(place.tasker(&["workflow", "show", "shop.two@1.2.0"]).with(0).stdout.contains("transform"));
+    let submit = |more: &[&str]| {
+        let words = [
+            "task",
+            "submit",
+            "shop.two",
+            "--input",
+            "{\"n\": 1}",
+            "--idempotency-key",
+            "k",
+            "--tag",
+            "region=eu",
+            "--json",
+        ];
+        place.tasker(&[&words[..], more].concat())
+    };
+    let first = submit(&[]).with(0).json();
+    assert_eq!(first["existing"], false);
+    assert_eq!(submit(&[]).with(0).json(), json!({ "task_id": first["task_id"], "existing": true }));
+    let other = submit(&["--priority", "high"]).with(2);
+    assert!(other.stderr.contains("idempotency key"), "{other:#?}");
+    let found = |words: &[&str]| {
+        let listed = place.tasker(&[&["task", "list", "--json"], words].concat()).with(0).json();
+        listed.as_array().unwrap().len()
+    };
+    assert_eq!((found(&["--tag", "region=eu"]), found(&["--tag", "region=us"])), (1, 0));
+    assert_eq!((found(&["--execution-status", "has_ready_steps"]), found(&["--namespace", "depot"])), (1, 0));
+    let picture = place.tasker(&["diagram", first["task_id"].as_str().unwrap(), "--format", "mermaid"]).with(0).stdout;
+    assert!(picture.contains("s0[\"a<br/>ready\"]:::ready") && picture.contains("s0 --> s1"), "{picture}");
+    assert!(place.tasker(&["diagram", "two.yaml"]).with(0).stdout.starts_with("<svg "));
+    place.tasker(&["diagram", "shop.two", "--output", "two.svg"]).with(0);
+    assert!(place.path("two.svg").is_file());
+    for (words, code) in [
+        (&["task", "submit", "shop.two", "--input", "[]"][..], 2),
+        (&["task", "submit", "shop.two", "--input", "{"], 2),
+        (&["task", "submit", "shop.two"], 2),
+        (&["task", "submit", "shop.three"], 2),
+        (&["task", "submit", "shop.two", "--tag", "x"], 2),
+        (&["task", "submit", "shop.two", "--run-at", "tomorrow"], 2),
+        (&["workflow", "show", "shop.three"], 2),
+        (&["diagram", "nothing.yaml"], 2),
+    ] {
+        let refused = place.tasker(words).with(code);
+        assert!(refused.stderr.starts_with("error: "), "{words:?}: {refused:#?}");
+    }
+}

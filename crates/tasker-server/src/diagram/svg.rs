@@ -69,6 +69,7 @@ fn below(standing: &Standing) -> String {
     let Standing { attempts, retry_limit, blocking_reason, .. } = standing;
     match (standing.word(), blocking_reason.as_deref()) {
         ("complete", _) => "\u{2713} complete".into(),
+        ("resolved_manually", _) => "\u{2713} resolved manually".into(),
         ("failed", Some("waiting_for_retry")) => format!("\u{21bb} waits for retry {attempts}/{retry_limit}"),
         ("failed", _) => format!("\u{2717} failed {attempts}/{retry_limit}"),
         ("in_progress", _) => format!("\u{25b6} in progress {attempts}/{retry_limit}"),
@@ -79,9 +80,16 @@ fn below(standing: &Standing) -> String {
     }
 }
 
+/// What is too long loses its middle: long names begin alike.
 fn short(text: &str, letters: usize) -> String {
-    match text.chars().count() > letters {
-        true => text.chars().take(letters - 1).chain(['\u{2026}']).collect(),
+    let length = text.chars().count();
+    match length > letters {
+        true => text
+            .chars()
+            .take(letters / 3)
+            .chain(['\u{2026}'])
+            .chain(text.chars().skip(length + 1 + letters / 3 - letters))
+            .collect(),
         false => text.to_owned(),
     }
 }

@@ -17,11 +17,15 @@ use tasker::{
     Error,
     events::{Batch, Cursor, Event, Payload, Subscription, Transition},
 };
-use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{App, access::Caller, answer::Query, problem::Problem};
+use crate::{
+    App,
+    access::{Caller, KNOWN},
+    answer::Query,
+    problem::Problem,
+};
 
 /// How often a connection on which nothing happens is shown to be alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -91,7 +95,7 @@ pub(crate) async fn stream(
     headers: HeaderMap,
     Query(which): Query<Which>,
 ) -> Result<Response, Problem> {
-    let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?").to_owned());
+    let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?").to_owned()).filter(|id| !id.is_empty());
     let store = app.tasker.store();
     if let (Some(task), Some(names)) = (which.task_id, caller.namespaces())
         && store.tasks_within(&[task], names).await?.is_empty()
@@ -103,18 +107,27 @@ pub(crate) async fn stream(
         Some("beginning") => None,
         Some(id) => {
             let cursor = id.parse()?;
-            // refused now rather than in the middle of the answer
-            store.read_events(Some(&cursor), which.task_id, 1).await?;
+            // refused now rather than in the middle of the answer (of no task: nothing is read)
+            store.read_events(Some(&cursor), Some(Uuid::nil()), 1).await?;
             Some(cursor)
         }
     };
-    let kinds = which.kind.map(|kinds| kinds.split(',').map(|kind| kind.trim().to_owned()).collect());
+    let kinds: Option<Vec<String>> =
+        which.kind.map(|kinds| kinds.split(',').map(|kind| kind.trim().to_owned()).collect());
+    let is_known = |kind: &String| matches!(kind.split('.').next(), Some("task" | "step"));
+    if kinds.as_ref().is_some_and(|kinds| !kinds.iter().all(is_known)) {
+        return Err(Problem::bad(
+            "bad_query",
+            "kind is task, step, or words such as task.failed and step.complete, with commas between them",
+        ));
+    }
     let following = Following {
         events: app.tasker.follow(after, which.task_id),
         namespace: which.namespace,
         caller,
         kinds,
-        stop: app.stop.clone(),
+        app: app.clone(),
+        is_told: false,
     };
     let messages = stream::unfold(following, |mut following| async move {
         let batch = following.next().await?;
@@ -130,7 +143,9 @@ struct Following {
     namespace: Option<String>,
     caller: Caller,
     kinds: Option<Vec<String>>,
-    stop: CancellationToken,
+    app: App,
+    /// Whether the client knows where it is.
+    is_told: bool,
 }
 
 /// What is asked of a task's payload here.
@@ -144,17 +159,39 @@ struct Names {
 impl Following {
     /// The next messages. `None`: the server ends, or the database is gone; the client comes back with the last id.
     async fn next(&mut self) -> Option<Vec<sse::Event>> {
-        let batch = tokio::select! {
-            () = self.stop.cancelled() => return None,
-            batch = self.events.next() => batch,
-        };
-        match batch {
-            Ok(batch) => Some(self.messages(&batch)),
-            Err(error) => {
-                if !matches!(error, Error::Database(_)) {
-                    tracing::warn!("events cannot be followed: {error}");
+        if !self.is_told {
+            // a client that loses its connection before anything concerns it comes back to here
+            self.is_told = true;
+            if let Some(place) = self.events.place() {
+                return Some(vec![sse::Event::default().id(place.as_str())]);
+            }
+        }
+        loop {
+            let batch = tokio::select! {
+                () = self.app.stop.cancelled() => return None,
+                () = tokio::time::sleep(KNOWN) => None,
+                batch = self.events.next() => Some(batch),
+            };
+            match batch {
+                // a key that is good for nothing any more ends what it began
+                None => {
+                    if !self.caller.is_still_good(&self.app).await {
+                        return None;
+                    }
                 }
-                None
+                Some(Ok(batch)) => {
+                    let mut messages = self.messages(&batch);
+                    if messages.is_empty() {
+                        messages.push(sse::Event::default().id(batch.next.as_str()));
+                    }
+                    return Some(messages);
+                }
+                Some(Err(error)) => {
+                    if !matches!(error, Error::Database(_)) {
+                        tracing::warn!("events cannot be followed: {error}");
+                    }
+                    return None;
+                }
             }
         }
     }

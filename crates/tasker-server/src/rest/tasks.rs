@@ -340,7 +340,7 @@ impl After {
         let bad = || Problem::bad("bad_query", "after is the next of a page, as it came");
         let after = self.after.map(|place| read(&place).ok_or_else(bad)).transpose()?;
         let items = app.tasker.store().transitions(task_id, step, after, limit + 1).await?;
-        if items.is_empty() && app.tasker.store().task(task_id).await?.is_none() {
+        if items.is_empty() && step.is_none() && app.tasker.store().task(task_id).await?.is_none() {
             return Err(unknown(task_id));
         }
         let place = |t: &Transition| format!("{}.{}", t.number, t.step_number.unwrap_or(-1));

@@ -56,11 +56,7 @@ pub(crate) async fn list(
     if items.is_empty() && store.task(task_id).await?.is_none() {
         return Err(super::tasks::unknown(task_id));
     }
-    let mut listed = Listed::new(items, limit, &uri, "from", |step| (step.readiness.step_number + 1).to_string());
-    if which.name.is_some() {
-        listed = listed.without_next();
-    }
-    Ok(listed)
+    Ok(Listed::new(items, limit, &uri, "from", |step| (step.readiness.step_number + 1).to_string()))
 }
 
 fn unknown(id: Uuid) -> Problem {
@@ -217,7 +213,11 @@ pub(crate) async fn transitions(
     Path(id): Path<Uuid>,
     Query(after): Query<After>,
 ) -> Result<Listed<Transition>, Problem> {
-    after.transitions(&app, &uri, task_of(id), Some(step_number_of(id))).await
+    let listed = after.transitions(&app, &uri, task_of(id), Some(step_number_of(id))).await?;
+    if listed.is_empty() {
+        let _ = show(State(app), Path(id)).await?;
+    }
+    Ok(listed)
 }
 
 /// List a step's attempts, the first first
@@ -230,10 +230,10 @@ pub(crate) async fn attempts(
     Path(id): Path<Uuid>,
 ) -> Result<Json<Page<WorkflowStepAttempt>>, Problem> {
     let items = app.tasker.store().attempts(id).await?;
-    match items.is_empty() {
-        true => show(State(app), Path(id)).await.map(|_| Json(Page { items, next: None })),
-        false => Ok(Json(Page { items, next: None })),
+    if items.is_empty() {
+        let _ = show(State(app), Path(id)).await?;
     }
+    Ok(Json(Page { items, next: None }))
 }
 
 /// Explain why a step does not run

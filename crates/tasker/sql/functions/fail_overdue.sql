@@ -8,6 +8,9 @@ begin
   delete from tasker.ready_steps r where r.task_id = of_task;
   perform tasker.record_start(array[of_task]);
   now_ := tasker.clock();
+  -- the cause of what follows; where the task stays live (it is paused), this alone says that its deadline has been acted on
+  insert into tasker.task_transitions (task_id, number, to_state, paused, verb, at)
+  select k.task_id, nextval('tasker.transition_numbers'), k.state, k.paused, 'deadline', now_ from tasker.tasks k where k.task_id = of_task;
   select array_agg(l.task_id), array_agg(l.step_number), array_agg(l.claim_id), count(*) into s_tasks, s_steps, s_claims, n
   from tasker.leases l where l.task_id = of_task;
   if n > 0 then
@@ -31,9 +34,6 @@ begin
   insert into tasker.step_errors (task_id, step_number, number, error)
   select of_task, o.step_number, number_, 'the task''s deadline has passed' from open_steps o;
   delete from tasker.task_deadlines d where d.task_id = of_task;
-  -- where the task stays live (it is paused), this alone says that its deadline has been acted on
-  insert into tasker.task_transitions (task_id, number, to_state, paused, verb, at)
-  select k.task_id, number_, k.state, k.paused, 'deadline', now_ from tasker.tasks k where k.task_id = of_task;
   perform tasker.conclude(array[of_task]);
 end $$;
 

@@ -11,11 +11,8 @@ set enable_seqscan = off set jit = off as $$
 declare
   first_ constant text := '3:3:'; -- before any transaction
   parts text[] := string_to_array(after_cursor, '/');
-  epoch_ text; floor_ bigint; since pg_snapshot := first_::pg_snapshot; until_ pg_snapshot := pg_current_snapshot(); n int;
+  epoch_ text; floor_ bigint; since pg_snapshot := first_::pg_snapshot; until_ pg_snapshot := tasker.event_snapshot(); n int;
 begin
-  if pg_is_in_recovery() then
-    perform tasker.refuse('not_the_primary', 'events can be read on the primary only: a standby sees transactions end in another order');
-  end if;
   if at_most is null or at_most not between 1 and 100000 then
     perform tasker.refuse('bad_limit', 'at_most is a number from 1 to 100000');
   end if;

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many events are read at once.
 const PAGE: i32 = 1000;
 /// How many readings a follower may be behind before it has to read by itself.
-const BEHIND: usize = 256;
+const BEHIND: usize = 32;
 
 /// Events that were read at once, and what the views said of their tasks and steps then.
 #[derive(Clone, Debug)]
@@ -38,12 +38,32 @@ pub struct Batch {
     pub next: Cursor,
 }
 
-/// A batch of the reader's, and where it began.
+/// A batch of the reader's, and where it began; without events it says only that the reader is somewhere else now.
 struct Page {
     from: Cursor,
-    /// Up to where its window goes.
-    until: Cursor,
     batch: Arc<Batch>,
+}
+
+impl Page {
+    fn empty(from: Cursor, next: Cursor) -> Page {
+        Page { from, batch: Arc::new(Batch { events: Vec::new(), payloads: Vec::new(), next }) }
+    }
+
+    /// Up to where its window goes.
+    fn until(&self) -> Cursor {
+        self.batch.next.until()
+    }
+}
+
+/// A reader that ends by a panic gives its place free.
+struct Reading(Arc<AtomicBool>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(false, Ordering::SeqCst);
+        }
+    }
 }
 
 /// Where the followers of a process get what its reader reads.
@@ -77,6 +97,7 @@ impl Hub {
 
     /// Reads until nobody follows.
     async fn read(self, store: Store, wake: Waker) {
+        let _reading = Reading(self.is_reading.clone());
         let (mut place, mut told) = (None, wake.told());
         loop {
             if self.pages.receiver_count() == 0 {
@@ -107,24 +128,28 @@ impl Hub {
     async fn turn(&self, store: &Store, place: &mut Option<Cursor>) -> Result<bool, Error> {
         let begin = match place {
             Some(place) => place.clone(),
-            None => place.insert(store.events_now().await?).clone(),
+            None => {
+                // who follows already has read up to some time before this: he reads what lies between
+                let now = store.events_now().await?;
+                let _ = self.pages.send(Arc::new(Page::empty(now.clone(), now.clone())));
+                place.insert(now).clone()
+            }
         };
         let mut from = begin.clone();
         loop {
             let window = store.read_events(Some(&from), None, PAGE).await?;
-            let (is_whole, is_empty) = (window.is_whole, window.events.is_empty());
-            let next = window.next.clone();
-            if !is_empty {
-                let page = Page { from, until: next.until(), batch: Arc::new(batch(store, window).await?) };
+            let (is_whole, next) = (window.is_whole, window.next.clone());
+            let has_moved = !window.events.is_empty() || *place != Some(begin.clone()) || !begin.is_whole();
+            // where nothing happened the place stays: it is the followers' too
+            if has_moved {
+                let page = match window.events.is_empty() {
+                    true => Page::empty(from, next.clone()),
+                    false => Page { from, batch: Arc::new(batch(store, window).await?) },
+                };
                 let _ = self.pages.send(Arc::new(page));
                 *place = Some(next.clone());
             }
             if is_whole {
-                // where nothing happened the place stays: it is the followers' too
-                let has_moved = *place != Some(begin);
-                if has_moved {
-                    *place = Some(next);
-                }
                 return Ok(has_moved);
             }
             from = next;
@@ -133,7 +158,10 @@ impl Hub {
 }
 
 async fn batch(store: &Store, window: Window) -> Result<Batch, Error> {
-    let payloads = store.event_payloads(&window.events).await?;
+    let payloads = match window.events.is_empty() {
+        true => Vec::new(),
+        false => store.event_payloads(&window.events).await?,
+    };
     Ok(Batch { events: window.events, payloads, next: window.next })
 }
 
@@ -179,8 +207,8 @@ impl Subscription {
                 if let Some(batch) = self.of_task(&page.batch) {
                     return Ok(batch);
                 }
-            } else if !place.is_some_and(|place| place.covers(&page.until)) {
-                self.until = Some(page.until.clone());
+            } else if !place.is_some_and(|place| place.covers(&page.until())) {
+                self.until = Some(page.until());
                 self.is_behind = true;
             }
         }
@@ -205,7 +233,7 @@ impl Subscription {
 
     /// A batch as it concerns this follower; `None`: not at all.
     fn of_task(&self, batch: &Arc<Batch>) -> Option<Arc<Batch>> {
-        let Some(task_id) = self.task_id else { return Some(batch.clone()) };
+        let Some(task_id) = self.task_id else { return (!batch.events.is_empty()).then(|| batch.clone()) };
         let events: Vec<Event> = batch.events.iter().filter(|event| event.task_id == task_id).cloned().collect();
         let payloads = || batch.payloads.iter().filter(|payload| payload.task_id == task_id).cloned().collect();
         (!events.is_empty()).then(|| Arc::new(Batch { payloads: payloads(), events, next: batch.next.clone() }))

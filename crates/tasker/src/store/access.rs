@@ -63,7 +63,7 @@ impl Store {
         Ok((key, secret))
     }
 
-    /// Makes a key in the place of another, with its name, role and namespaces; the old one is good for that much longer.
+    /// Makes a key in the place of another, with its name, role, namespaces and life time; the old one is good for that much longer.
     ///
     /// # Errors
     /// [`Error::Refused`] (`unknown_key`), [`Error::Database`].
@@ -71,10 +71,14 @@ impl Store {
         let secret = Secret::random();
         let sql = format!(
             "with old as (
+               select k.* from tasker.api_keys k
+               where k.api_key_id = $1 and k.revoked_at is null and coalesce(k.expires_at > tasker.clock(), true) for update),
+             ending as (
                update tasker.api_keys k set expires_at = least(k.expires_at, tasker.clock() + make_interval(secs => $3))
-               where k.api_key_id = $1 and k.revoked_at is null and coalesce(k.expires_at > tasker.clock(), true) returning k.*)
-             insert into tasker.api_keys (api_key_id, name, role, namespaces, key_hash, created_at)
-             select tasker.uuid_v7(), o.name, o.role, o.namespaces, $2, tasker.clock() from old o returning {COLUMNS}"
+               from old o where k.api_key_id = o.api_key_id)
+             insert into tasker.api_keys (api_key_id, name, role, namespaces, key_hash, created_at, expires_at)
+             select tasker.uuid_v7(), o.name, o.role, o.namespaces, $2, tasker.clock(), tasker.clock() + (o.expires_at - o.created_at)
+             from old o returning {COLUMNS}"
         );
         let key = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(api_key_id)
@@ -118,12 +122,22 @@ impl Store {
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(Secret::hash(text)).fetch_optional(&self.pool).await?)
     }
 
-    /// Whether any key is good for something now.
+    /// Whether this key is good for something now.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn is_good_key(&self, api_key_id: Uuid) -> Result<bool, Error> {
+        let sql = "select exists (select from tasker.api_keys
+            where api_key_id = $1 and revoked_at is null and coalesce(expires_at > tasker.clock(), true))";
+        Ok(sqlx::query_scalar(sql).bind(api_key_id).fetch_one(&self.pool).await?)
+    }
+
+    /// Whether there is any key, be it good for nothing now: who once asked for keys goes on asking.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn has_keys(&self) -> Result<bool, Error> {
-        let sql = "select exists (select from tasker.api_keys where revoked_at is null and coalesce(expires_at > tasker.clock(), true))";
+        let sql = "select exists (select from tasker.api_keys)";
         Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
     }
 

@@ -23,9 +23,8 @@ impl Store {
     /// A cursor behind everything that has happened.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Refused`] (`not_the_primary`), [`Error::Database`].
     pub async fn events_now(&self) -> Result<Cursor, Error> {
-        sqlx::query("select tasker.begin_event_epoch()").execute(&self.pool).await?;
         Ok(Cursor::trusted(sqlx::query_scalar("select tasker.events_now()").fetch_one(&self.pool).await?))
     }
 
@@ -80,8 +79,10 @@ impl Store {
     ) -> Result<Vec<Transition>, Error> {
         let sql = format!(
             "select {COLUMNS} from tasker.events e
-             where e.task_id = $1 and ($2::int is null or e.step_number = $2) and (e.number, coalesce(e.step_number, -1)) > ($3, $4)
-             order by e.number, coalesce(e.step_number, -1) limit $5"
+             where e.task_id = $1 and {} and (e.number, coalesce(e.step_number, -1)) > ($3, $4)
+             order by e.number, coalesce(e.step_number, -1) limit $5",
+            // a step's own are few, and in the index
+            if step_number.is_some() { "e.step_number = $2" } else { "$2::int is null" }
         );
         let (number, step) = after.unwrap_or((-1, None));
         Ok(sqlx::query_as(AssertSqlSafe(sql))

@@ -416,6 +416,11 @@ struct Columns {
     instants: Vec<Option<DateTime<Utc>>>,
 }
 
+/// A handler that waits for a later instant than the last of the year 9999 waits for that.
+const LAST: DateTime<Utc> = DateTime::from_timestamp(253_402_300_799, 0).expect("it is the year 9999");
+/// Seven thousand years, in seconds: one that waits for longer waits for that.
+const AN_AGE: f64 = 7_000.0 * 365.25 * 86_400.0;
+
 impl Columns {
     fn of(settlements: &[Settlement]) -> Columns {
         let mut c = Columns::default();
@@ -426,8 +431,8 @@ impl Columns {
             let (outcome, payload, kind, retryable, delay, instant) = match &s.verdict {
                 Verdict::Complete(result) => ("complete", Some(result.clone()), None, None, None, None),
                 Verdict::Skip(result) => ("skip", Some(result.clone()), None, None, None, None),
-                Verdict::Wait(at) => ("wait", None, None, None, None, Some(*at)),
-                Verdict::WaitFor(time) => ("wait", None, None, None, Some(time.as_secs_f64()), None),
+                Verdict::Wait(at) => ("wait", None, None, None, None, Some((*at).min(LAST))),
+                Verdict::WaitFor(time) => ("wait", None, None, None, Some(time.as_secs_f64().min(AN_AGE)), None),
                 Verdict::Fail { error, kind, retryable, delay } => {
                     ("fail", Some(error.clone()), Some(kind.clone()), *retryable, *delay, None)
                 }

@@ -1,8 +1,11 @@
 //! Lists of tasks: by what is known of them, page by page, and a verb over all that match.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use sqlx::{FromRow, Postgres, QueryBuilder, types::Json};
@@ -106,6 +109,10 @@ impl TaskFilter {
             let known = EXECUTION_STATUSES.map(|(word, _)| word).join(", ");
             return refuse("bad_filter", format!("execution_status is one of {known}; {word:?} is none of them"));
         }
+        let is_an_instant = |at: &DateTime<Utc>| (1..=9999).contains(&at.year());
+        if ![self.created_after, self.created_before].iter().flatten().all(is_an_instant) {
+            return refuse("bad_filter", "created_after and created_before are instants of the years 1 to 9999".into());
+        }
         for (what, value) in [("tags", &self.tags), ("context", &self.context)] {
             if value.as_ref().is_some_and(|value| !value.is_object()) {
                 return refuse("bad_filter", format!("{what} is an object of names and values that a task's contain"));
@@ -178,6 +185,16 @@ impl TaskFilter {
         if let Some(before) = before {
             sql.push(" and k.task_id < ").push_bind(before);
         }
+        // what is over is so by its recorded state
+        match self.execution_status.as_deref() {
+            Some(state @ ("cancelled" | "resolved_manually")) => {
+                sql.push(" and k.state = ").push_bind(state).push("::tasker.task_state");
+            }
+            Some("all_complete") => {
+                sql.push(" and k.state in ('complete', 'pending', 'in_progress')");
+            }
+            _ => {}
+        }
         if let Some(status) = &self.execution_status {
             sql.push(" and exists (select from tasker.task_execution_contexts c where c.task_id = k.task_id and c.execution_status = ");
             sql.push_bind(status).push(" offset 0)");
@@ -235,7 +252,9 @@ pub struct BulkReport {
 }
 
 /// How many tasks of a verb over many are looked up at once.
-const SOME: i64 = 500;
+const SOME: i64 = 100;
+/// After how long such a call ends, and says where to go on.
+const BULK_TIME: Duration = Duration::from_secs(15);
 
 impl Store {
     /// Tasks, the newest first, at most so many. `before`: only those older than that task.
@@ -277,8 +296,8 @@ impl Store {
         Ok(sql.push(") m").build_query_scalar().fetch_one(&self.pool).await?)
     }
 
-    /// Does a verb to every task that matches, the newest first, one after the other, each on its own; to at most so many. `before`: only to those
-    /// older than that task.
+    /// Does a verb to every task that matches, the newest first, one after the other, each on its own; to at most so many, and for some 15 s.
+    /// `before`: only to those older than that task.
     ///
     /// # Errors
     /// [`Error::Refused`] (`bad_filter`); [`Error::Database`]: what was done stays done.
@@ -291,8 +310,8 @@ impl Store {
         by: ByHand<'_>,
     ) -> Result<BulkReport, Error> {
         filter.check()?;
-        let mut report = BulkReport { next: before, ..BulkReport::default() };
-        while report.matched < at_most {
+        let (mut report, begin) = (BulkReport { next: before, ..BulkReport::default() }, Instant::now());
+        while report.matched < at_most && begin.elapsed() < BULK_TIME {
             let wanted = SOME.min((at_most - report.matched) as i64);
             let ids: Vec<Uuid> =
                 filter.query("k.task_id", report.next, wanted).build_query_scalar().fetch_all(&self.pool).await?;

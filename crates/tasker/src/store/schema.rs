@@ -17,6 +17,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("only_parents", include_str!("../../migrations/0004_only_parents.sql")),
     ("event_epochs", include_str!("../../migrations/0005_event_epochs.sql")),
     ("api_keys", include_str!("../../migrations/0006_api_keys.sql")),
+    ("acted_deadlines", include_str!("../../migrations/0007_acted_deadlines.sql")),
 ];
 
 /// Views and functions in the order in which they can be created.
@@ -42,6 +43,7 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/views/events.sql"),
     include_str!("../../sql/functions/refuse.sql"),
     include_str!("../../sql/functions/event_epoch.sql"),
+    include_str!("../../sql/functions/event_snapshot.sql"),
     include_str!("../../sql/functions/begin_event_epoch.sql"),
     include_str!("../../sql/functions/events_now.sql"),
     include_str!("../../sql/functions/read_events.sql"),

@@ -183,8 +183,8 @@ impl Store {
         which: Steps<'_>,
         with_results: bool,
     ) -> Result<Vec<WorkflowStep>, Error> {
-        let (from, at_most, name) = match which {
-            Steps::From(from, at_most) => (from, at_most, None),
+        let (from, to, name) = match which {
+            Steps::From(from, at_most) => (from, from.saturating_add(at_most), None),
             Steps::Named(name) => (0, i32::MAX, Some(name)),
         };
         let sql = format!(
@@ -206,7 +206,7 @@ impl Store {
              order by v.step_number",
             // the number is in the index: a name is one node's
             match name {
-                None => "v.step_number >= $2 and v.step_number::bigint < $2::bigint + $3 and $5::text is null",
+                None => "v.step_number >= $2 and v.step_number < $3 and $5::text is null",
                 Some(_) => {
                     "$2 <= $3 and v.step_number = (
                        select n.step_number from tasker.tasks k join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id
@@ -217,7 +217,7 @@ impl Store {
         Ok(sqlx::query_as(AssertSqlSafe(sql))
             .bind(task_id)
             .bind(from)
-            .bind(at_most)
+            .bind(to)
             .bind(with_results)
             .bind(name)
             .fetch_all(&self.pool)

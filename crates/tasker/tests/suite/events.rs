@@ -173,7 +173,7 @@ fn a_restored_dump_begins_another_history() {
 #[test]
 fn what_cannot_be_read_is_refused_with_what_to_do() {
     with_database(async |db| {
-        db.events_now().await.unwrap();
+        db.run("select tasker.begin_event_epoch()").await;
         for (call, code) in [
             ("read_events('x')", "bad_cursor"),
             ("read_events('0123456789abcdef/3:3:/1')", "bad_cursor"),
@@ -385,4 +385,46 @@ async fn submit(connection: &mut PgConnection, workflow: i32, how_many: i32) -> 
     .fetch_all(connection)
     .await
     .unwrap()
+}
+
+/// Who reads in a transaction that writes itself hears later of what he wrote, too.
+#[test]
+fn a_readers_own_events_come_after_its_commit() {
+    with_database(async |db| {
+        let workflow = db.register(&sketch("a")).await.unwrap();
+        let mut session = db.session().await;
+        let mut transaction = session.begin().await.unwrap();
+        // it has its number, and then others have theirs and end
+        sqlx::query("select pg_current_xact_id()").execute(&mut *transaction).await.unwrap();
+        submit(&mut db.session().await, workflow, 1).await;
+        let cursor: String =
+            sqlx::query_scalar("select tasker.events_now()").fetch_one(&mut *transaction).await.unwrap();
+        let own = submit(&mut transaction, workflow, 1).await;
+        transaction.commit().await.unwrap();
+        let (events, _) = all(db, Some(&cursor.parse().unwrap()), 10).await;
+        assert_eq!(events.iter().map(|event| event.task_id).collect::<Vec<_>>(), own);
+    });
+}
+
+/// The place of a reader that was within a window when the database failed it goes on.
+#[test]
+fn a_window_of_whole_pages_holds_up_nobody() {
+    with_real_clock(async |db| {
+        let workflow = db.register(&sketch("a")).await.unwrap();
+        let tasker = db.tasker().await;
+        let mut follower = tasker.follow(Some(db.events_now().await.unwrap()), None);
+        let mut session = db.session().await;
+        let mut expected = Vec::new();
+        // a page is a thousand
+        for how_many in [1000, 1, 2000, 1, 1000, 1000, 3] {
+            expected.extend(submit(&mut session, workflow, how_many).await);
+            tokio::time::sleep(Duration::from_millis(120)).await;
+        }
+        let mut heard = Vec::new();
+        while heard.len() < expected.len() {
+            let batch = soon("the next batch", follower.next()).await.unwrap();
+            heard.extend(batch.events.iter().map(|event| event.task_id));
+        }
+        assert_eq!(heard, expected);
+    });
 }

@@ -1,12 +1,12 @@
 //! What a worker hands in that no worker should, and what the reaper finds behind tasks that somebody holds.
 
-use sqlx::AssertSqlSafe;
-use tasker::{
-    Settings,
-    handlers::{Context, function},
-};
+use std::time::Duration;
 
-use crate::support::{Claim, Outcome, Play, Running, TestDatabase, with_database, with_real_clock};
+use chrono::{DateTime, Datelike, Utc};
+use sqlx::AssertSqlSafe;
+use tasker::{Outcome as Answer, Settings};
+
+use crate::support::{Claim, Outcome, Play, Running, TestDatabase, does, with_database, with_real_clock};
 
 /// Hands in, with these outcomes and instants, and gives the answers or the refusal's SQLSTATE.
 async fn hand_in(
@@ -68,24 +68,19 @@ fn an_outcome_that_is_none_changes_nothing() {
     });
 }
 
-/// As a handler would have it: its own attempt fails, and the worker goes on.
+/// As a handler would have it: whoever waits for ever, or for an age, is scheduled, and can be looked at.
 #[test]
-fn a_wait_for_an_instant_beyond_all_is_its_own_failure() {
+fn a_wait_for_an_instant_beyond_all_is_one_for_the_last() {
     with_real_clock(async |db| {
-        let mut play = Play::of(db, "far[attempts=1 handler=far], near[handler=near]").await;
+        let mut play = Play::of(db, "ever[handler=ever], age[handler=age]").await;
         play.live("submit").await;
         let tasker = db.tasker().await;
-        tasker.handle(
-            "test.far",
-            function(async |_: Context<serde_json::Value>| {
-                Err::<(), _>(tasker::StepError::wait_until(chrono::DateTime::<chrono::Utc>::MAX_UTC))
-            }),
-        );
-        tasker.handle("test.near", function(async |_: Context<serde_json::Value>| Ok(1)));
+        tasker.handle("test.ever", does(async |_| Ok(Answer::WaitUntil(DateTime::<Utc>::MAX_UTC))));
+        tasker.handle("test.age", does(async |_| Ok(Answer::WaitFor(Duration::MAX))));
         let worker = Running::start(&tasker, Settings::default());
-        db.until_task(play.task(), "failed").await;
-        let ends = db.ends(play.task()).await;
-        assert!(ends.contains("far failed 1/1 result_not_storable") && ends.contains("near complete 1/"), "{ends}");
+        db.until("select bool_and(blocking_reason = 'scheduled_for_later') from tasker.step_readiness_statuses").await;
+        let steps = db.steps_of(play.task(), 0, 10, true).await.unwrap();
+        assert!(steps.iter().all(|step| step.next_retry_at.is_some_and(|at| at.year() > 9000)), "{steps:?}");
         worker.stop().await;
     });
 }
@@ -103,7 +98,7 @@ fn instants_that_no_calendar_has_are_refused_at_every_door() {
             }
         }
         let tasker = db.tasker().await;
-        for at in [chrono::DateTime::<chrono::Utc>::MAX_UTC, chrono::DateTime::<chrono::Utc>::MIN_UTC] {
+        for at in [DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC] {
             for submission in [
                 tasker::Submission { run_at: Some(at), ..Default::default() },
                 tasker::Submission { deadline: Some(at), ..Default::default() },

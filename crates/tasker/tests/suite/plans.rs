@@ -203,7 +203,7 @@ const PAGES: &[(&str, i64)] = &[
 /// catalogue). What is wrong is added to `wrong`.
 async fn examine(watch: &Watch, db: &TestDatabase, mode: &str, wrong: &mut Vec<String>) {
     let mut play = Play::of(db, "p > s > c; z").await;
-    db.events_now().await.unwrap();
+    db.run("select tasker.begin_event_epoch()").await;
     let mut judge = |what: &str, cost: Cost| {
         let bound = PAGES.iter().find(|(name, _)| *name == what).map_or(0, |(_, pages)| *pages);
         if cost.buffers > bound || !cost.sins.is_empty() {
@@ -301,7 +301,7 @@ fn pages_follow_the_size_of_a_task() {
         without_autovacuum(db).await;
         let diamond = Play::of(db, "a > b, c > d").await;
         fill(db, &diamond, 10_000).await;
-        db.events_now().await.unwrap();
+        db.run("select tasker.begin_event_epoch()").await;
         let watch = Watch::new(db, &[]).await;
         let mut pages = Vec::new();
         let mut plays = Vec::new();

@@ -14,7 +14,7 @@ use crate::{
 fn an_operation_takes_as_many_statements_on_ten_thousand_steps_as_on_ten() {
     with_real_clock(async |db| {
         let watch = Watch::new(db, &[]).await;
-        db.events_now().await.unwrap();
+        db.run("select tasker.begin_event_epoch()").await;
         // the first of all loads the catalogue
         run(&watch, READS[0].1, uuid::Uuid::nil(), 0).await;
         let mut counts = Vec::new();

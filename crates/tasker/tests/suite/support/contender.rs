@@ -154,6 +154,18 @@ pub fn settle(worker: &Worker, claim: &Claim, outcome: &Outcome) -> String {
     )
 }
 
+/// A worker's call to settle one claim as complete and take what it releases for a handler, as a statement; it gives the answer, and how many it took.
+pub fn complete_and_take(worker: &Worker, claim: &Claim, handler: i32) -> String {
+    let sql = settle(worker, claim, &Outcome::Complete("1".into()));
+    sql.replace("select answers[1]", "select string_agg(coalesce(answers[1], 'took one'), ', ')")
+        .replace(
+            "handlers => '{}', lanes => '{}', positions => '{}', keys => '{}'",
+            &format!("handlers => array[{handler}], lanes => '{{}}', positions => '{{}}', keys => '{{}}'"),
+        )
+        .replace("capacity => 0", "capacity => 5")
+        .replace(" where answers is not null", "")
+}
+
 /// A worker's call for up to so many steps of one handler, as a statement; it gives how many there were.
 pub fn claim(worker: Uuid, handler: i32, wanted: i32) -> String {
     format!(
