@@ -9,7 +9,9 @@ use axum::{
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::support::{Doors, request, wide, with_doors};
+use tasker::{Submission, access::Role, workflow::Definition};
+
+use crate::support::{Doors, request, wide, with_doors, with_doors_and_keys};
 
 /// A connection on which events come.
 struct Stream {
@@ -19,8 +21,15 @@ struct Stream {
 
 impl Stream {
     async fn open(doors: &Doors, query: &str, last: Option<&str>) -> Stream {
+        Stream::with_key(doors, query, last, "").await
+    }
+
+    async fn with_key(doors: &Doors, query: &str, last: Option<&str>, key: &str) -> Stream {
         use tower::ServiceExt;
         let mut request = request(Method::GET, &format!("/v1/events?{query}"));
+        if !key.is_empty() {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
@@ -49,6 +58,15 @@ impl Stream {
                 tokio::time::timeout(Duration::from_secs(20), self.body.next()).await.expect("an event in time");
             self.text += std::str::from_utf8(&chunk?.unwrap()).unwrap();
         }
+    }
+
+    /// The first id that is told, with an event or without.
+    async fn first_id(&mut self) -> String {
+        while !self.text.contains("\n\n") {
+            let chunk = tokio::time::timeout(Duration::from_secs(20), self.body.next()).await.expect("an id in time");
+            self.text += std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap();
+        }
+        self.text.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned()
     }
 
     async fn kinds(&mut self, how_many: usize) -> Vec<String> {
@@ -120,5 +138,38 @@ fn a_client_that_comes_back_goes_on_where_it_was() {
         assert!(elsewhere.next().await.is_none());
         assert_eq!(doors.get("/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(doors.get("/health/live").await.status, StatusCode::OK);
+    });
+}
+
+/// A key that is revoked ends what it began; and what is in other namespaces never came over it.
+#[test]
+fn a_stream_ends_with_its_key() {
+    with_doors_and_keys(async |doors| {
+        let store = doors.db.tasker().store();
+        let (key, secret) = store.create_key("ann", Role::Viewer, Some(&["depot".into()]), None).await.unwrap();
+        let mut stream = Stream::with_key(doors, "after=beginning", None, secret.reveal()).await;
+        for namespace in ["shop", "depot"] {
+            let yaml = wide("parcel", 3).replace("namespace: shop", &format!("namespace: {namespace}"));
+            let definition = Definition::from_yaml("a test", yaml.as_bytes(), None, &[]).unwrap();
+            doors.db.tasker().register_definition(&definition).await.unwrap();
+            doors.db.tasker().submit(namespace, "parcel", &json!({}), Submission::default()).await.unwrap();
+        }
+        let (_, _, event) = stream.next().await.unwrap();
+        assert_eq!(event["data"]["task"]["namespace"], "depot");
+        store.revoke_key(key.api_key_id).await.unwrap();
+        assert!(stream.next().await.is_none());
+    });
+}
+
+/// A client that has heard nothing yet comes back to where it began: it has been told an id.
+#[test]
+fn who_has_heard_nothing_yet_knows_where_he_is() {
+    with_doors(async |doors| {
+        doors.register(&wide("parcel", 3)).await.ok();
+        let mut stream = Stream::open(doors, "kind=task.complete", None).await;
+        let id = stream.first_id().await;
+        doors.submit("parcel", json!({})).await;
+        let mut again = Stream::open(doors, "kind=task.submitted", Some(&id)).await;
+        assert_eq!(again.next().await.unwrap().1, "task.submitted");
     });
 }
