@@ -1,6 +1,6 @@
 //! Which database a command speaks to: a server, or the embedded one in a folder.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use tasker::Tasker;
 
@@ -55,6 +55,14 @@ impl Database {
     pub async fn open(&self) -> Result<Tasker, Failure> {
         self.refuse_absent()?;
         let tasker = self.open_or_make().await?;
+        tasker.store().require_schema().await?;
+        Ok(tasker)
+    }
+
+    /// Opens it as it is, to answer others' questions: none of them keeps the database for longer than so long.
+    pub async fn open_to_serve(&self, of_a_statement: Duration) -> Result<Tasker, Failure> {
+        let Place::Server(url) = &self.place else { return self.open().await };
+        let tasker = Tasker::connect_with_timeout(url, of_a_statement).await?;
         tasker.store().require_schema().await?;
         Ok(tasker)
     }

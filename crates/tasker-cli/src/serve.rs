@@ -42,7 +42,7 @@ impl Listen {
 /// Serves. The first signal lets requests end, the second leaves at once.
 pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
     let tasker = tokio::select! {
-        opened = session.database.open() => opened?,
+        opened = session.database.open_to_serve(tasker_server::PATIENCE) => opened?,
         () = session.stop.cancelled() => return Ok(Ending::Interrupted),
     };
     let (listener, access) = args.listen.open(&tasker).await?;

@@ -24,8 +24,8 @@ pub use problem::Problem;
 
 /// The greatest size of a request's body, in bytes, but for definitions of workflows: 1 MiB.
 pub const MAX_BODY: usize = tasker::json::MAX_BYTES;
-/// After how long a request that is not done is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// After how long a request that is not done is given up, and so how long its statements may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What all routes share.
 #[derive(Clone)]

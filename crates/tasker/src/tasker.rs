@@ -49,6 +49,16 @@ impl Tasker {
         Ok(Tasker::over(Store::connect(options, CONNECTIONS, false).await?))
     }
 
+    /// As [`Tasker::connect`], for whoever answers others' questions: the server ends a statement that takes longer than so long.
+    ///
+    /// # Errors
+    /// As [`Tasker::connect`].
+    pub async fn connect_with_timeout(url: &str, of_a_statement: Duration) -> Result<Tasker, Error> {
+        let timeout = format!("{}ms", of_a_statement.as_millis());
+        let options = Store::options(url)?.options([("statement_timeout", timeout)]);
+        Ok(Tasker::over(Store::connect(options, CONNECTIONS, false).await?))
+    }
+
     /// Opens the embedded PostgreSQL in a folder, making and migrating it if need be; one process at a time.
     ///
     /// # Errors

@@ -102,3 +102,30 @@ fn without_its_database_it_says_so_within_two_seconds_and_recovers_by_itself() {
         db.close().await.unwrap();
     });
 }
+
+/// A question that would keep the database for long is ended there, too, and its connection is free for others.
+#[test]
+fn a_statement_that_takes_too_long_is_ended() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let db = TestDatabase::new().await.unwrap();
+        let url = sqlx::ConnectOptions::to_url_lossy(&*db.tasker().store().pool().connect_options()).to_string();
+        let tasker = Tasker::connect_with_timeout(&url, Duration::from_millis(300)).await.unwrap();
+        let stop = CancellationToken::new();
+        let (router, _) = tasker_server::routes(tasker, tasker_server::Access::Open, stop.clone());
+        let doors = Doors { db, router, stop };
+        let mut holder = doors.db.tasker().store().pool().begin().await.unwrap();
+        sqlx::query("lock table tasker.tasks in access exclusive mode").execute(&mut *holder).await.unwrap();
+        // more of them than there are connections
+        for _ in 0..12 {
+            assert_eq!(doors.get("/v1/tasks").await.refusal(), (503, "unavailable".into()));
+        }
+        assert_eq!(doors.get("/v1/named_tasks").await.status, StatusCode::OK);
+        holder.rollback().await.unwrap();
+        assert_eq!(doors.get("/v1/tasks").await.status, StatusCode::OK);
+        doors.stop.cancel();
+        let Doors { db, router, .. } = doors;
+        drop(router);
+        db.close().await.unwrap();
+    });
+}
