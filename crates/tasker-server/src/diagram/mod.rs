@@ -12,11 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tasker::{
-    Error, Tasker,
-    readiness::{StepReadinessStatus, StepState},
-    workflow::Definition,
-};
+use tasker::{Error, Tasker, readiness::StepReadinessStatus, workflow::Definition};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -90,26 +86,9 @@ pub struct Node {
     pub level: usize,
 }
 
-/// How a step stands.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    /// Its state.
-    pub state: StepState,
-    /// Whether it may be claimed now.
-    pub is_ready: bool,
-    /// Why not, in one word.
-    pub blocking_reason: Option<String>,
-    /// Attempts so far.
-    pub attempts: i32,
-    /// The greatest number of attempts.
-    pub retry_limit: i32,
-}
-
-impl Standing {
-    /// Its state in one word: `ready` where it may be claimed now.
-    pub fn word(&self) -> &'static str {
-        if self.is_ready { "ready" } else { self.state.as_str() }
-    }
+/// A step's state in one word: `ready` where it may be claimed now.
+fn word(step: &StepReadinessStatus) -> &'static str {
+    if step.ready_for_execution { "ready" } else { step.current_state.as_str() }
 }
 
 /// A shape with its layout.
@@ -142,17 +121,7 @@ impl Layouts {
         };
         let drawn = self.drawn(tasker, named_task_id).await?;
         let steps = StepReadinessStatus::for_tasks(store, &[task_id], MAX_STEPS).await?;
-        let standings: Vec<Standing> = steps
-            .into_iter()
-            .map(|step| Standing {
-                state: step.current_state,
-                is_ready: step.ready_for_execution,
-                blocking_reason: step.blocking_reason,
-                attempts: step.attempts,
-                retry_limit: step.retry_limit,
-            })
-            .collect();
-        Ok(write(&drawn, Some(&standings), format))
+        Ok(write(&drawn, Some(&steps), format))
     }
 
     async fn drawn(&self, tasker: &Tasker, named_task_id: i32) -> Result<Arc<Drawn>, Error> {
@@ -203,7 +172,7 @@ fn draw(shape: Shape) -> Drawn {
     Drawn { layout: Layout::of(&shape), shape }
 }
 
-fn write(Drawn { shape, layout }: &Drawn, standings: Option<&[Standing]>, format: Format) -> String {
+fn write(Drawn { shape, layout }: &Drawn, standings: Option<&[StepReadinessStatus]>, format: Format) -> String {
     match format {
         Format::Svg => svg::write(shape, layout, standings),
         Format::Mermaid => text::mermaid(shape, standings),

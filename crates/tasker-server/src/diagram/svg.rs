@@ -2,9 +2,12 @@
 
 use std::fmt::Write;
 
+use tasker::readiness::StepReadinessStatus;
+
 use super::{
-    Layout, Shape, Standing,
+    Layout, Shape,
     layout::{HEIGHT, LETTERS},
+    word,
 };
 
 const STYLE: &str = "\
@@ -19,7 +22,7 @@ svg{font:13px system-ui,sans-serif;background:#fff;color:#1c2128}\
 .failed rect{fill:#490202}.skipped rect,.cancelled rect{fill:#21262d}}";
 
 /// Writes it.
-pub(super) fn write(shape: &Shape, layout: &Layout, standings: Option<&[Standing]>) -> String {
+pub(super) fn write(shape: &Shape, layout: &Layout, standings: Option<&[StepReadinessStatus]>) -> String {
     let Layout { places, width, height } = layout;
     let title = escaped(&shape.title);
     let mut out = format!(
@@ -40,7 +43,7 @@ pub(super) fn write(shape: &Shape, layout: &Layout, standings: Option<&[Standing
     }
     for (number, (node, (x, y, node_width))) in shape.nodes.iter().zip(places).enumerate() {
         let standing = standings.and_then(|standings| standings.get(number));
-        let class = standing.map_or("", Standing::word);
+        let class = standing.map_or("", word);
         let below = match standing {
             None => node.handler.clone(),
             Some(standing) => below(standing),
@@ -65,9 +68,9 @@ pub(super) fn write(shape: &Shape, layout: &Layout, standings: Option<&[Standing
 }
 
 /// A step's state in words, with a sign.
-fn below(standing: &Standing) -> String {
-    let Standing { attempts, retry_limit, blocking_reason, .. } = standing;
-    match (standing.word(), blocking_reason.as_deref()) {
+fn below(standing: &StepReadinessStatus) -> String {
+    let StepReadinessStatus { attempts, retry_limit, blocking_reason, .. } = standing;
+    match (word(standing), blocking_reason.as_deref()) {
         ("complete", _) => "\u{2713} complete".into(),
         ("resolved_manually", _) => "\u{2713} resolved manually".into(),
         ("failed", Some("waiting_for_retry")) => format!("\u{21bb} waits for retry {attempts}/{retry_limit}"),

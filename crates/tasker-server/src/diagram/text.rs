@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Layout, Shape, Standing, layout::HEIGHT};
+use tasker::readiness::StepReadinessStatus;
+
+use super::{Layout, Shape, layout::HEIGHT, word};
 
 /// States and their colours: the box, and its frame.
 const COLOURS: [(&str, &str, &str); 8] = [
@@ -19,12 +21,12 @@ const COLOURS: [(&str, &str, &str); 8] = [
 ];
 
 /// Mermaid's flowchart.
-pub(super) fn mermaid(shape: &Shape, standings: Option<&[Standing]>) -> String {
+pub(super) fn mermaid(shape: &Shape, standings: Option<&[StepReadinessStatus]>) -> String {
     let mut out = format!("---\ntitle: {}\n---\nflowchart TD\n", json!(shape.title));
     // Mermaid's own sign for a quotation mark
     let quoted = |text: &str| text.replace('"', "#quot;").replace(['\n', '\r'], " ");
     for (number, node) in shape.nodes.iter().enumerate() {
-        let word = standings.and_then(|standings| standings.get(number)).map(Standing::word);
+        let word = standings.and_then(|standings| standings.get(number)).map(word);
         let state = word.map(|word| format!("<br/>{word}")).unwrap_or_default();
         let class = word.map(|word| format!(":::{word}")).unwrap_or_default();
         let _ = writeln!(out, "  s{number}[\"{}{state}\"]{class}", quoted(&node.name));
@@ -41,7 +43,7 @@ pub(super) fn mermaid(shape: &Shape, standings: Option<&[Standing]>) -> String {
 }
 
 /// Graphviz's language.
-pub(super) fn dot(shape: &Shape, standings: Option<&[Standing]>) -> String {
+pub(super) fn dot(shape: &Shape, standings: Option<&[StepReadinessStatus]>) -> String {
     let quoted =
         |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " "));
     let mut out = format!(
@@ -49,7 +51,7 @@ pub(super) fn dot(shape: &Shape, standings: Option<&[Standing]>) -> String {
         quoted(&shape.title)
     );
     for (number, node) in shape.nodes.iter().enumerate() {
-        let word = standings.and_then(|standings| standings.get(number)).map(Standing::word);
+        let word = standings.and_then(|standings| standings.get(number)).map(word);
         let colours = word.and_then(|word| COLOURS.iter().find(|(known, ..)| *known == word));
         let label = quoted(&node.name);
         let _ = match (word, colours) {
@@ -68,15 +70,15 @@ pub(super) fn dot(shape: &Shape, standings: Option<&[Standing]>) -> String {
 }
 
 /// Everything with its place.
-pub(super) fn json(shape: &Shape, layout: &Layout, standings: Option<&[Standing]>) -> String {
+pub(super) fn json(shape: &Shape, layout: &Layout, standings: Option<&[StepReadinessStatus]>) -> String {
     let node = |number: usize| {
         let (node, (x, y, width)) = (&shape.nodes[number], layout.places[number]);
         let mut told = json!({
             "step_number": number, "name": node.name, "handler": node.handler, "level": node.level, "x": x, "y": y, "width": width, "height": HEIGHT,
         });
         if let Some(standing) = standings.and_then(|standings| standings.get(number)) {
-            told["current_state"] = json!(standing.state);
-            told["ready_for_execution"] = json!(standing.is_ready);
+            told["current_state"] = json!(standing.current_state);
+            told["ready_for_execution"] = json!(standing.ready_for_execution);
             told["blocking_reason"] = json!(standing.blocking_reason);
             told["attempts"] = json!(standing.attempts);
             told["retry_limit"] = json!(standing.retry_limit);

@@ -17,6 +17,7 @@ use tasker::{
     Error,
     events::{Batch, Cursor, Event, Payload, Subscription, Transition},
 };
+use tokio::time::{Interval, MissedTickBehavior};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -121,6 +122,8 @@ pub(crate) async fn stream(
             "kind is task, step, or words such as task.failed and step.complete, with commas between them",
         ));
     }
+    let mut checks = tokio::time::interval_at(tokio::time::Instant::now() + KNOWN, KNOWN);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let following = Following {
         events: app.tasker.follow(after, which.task_id),
         namespace: which.namespace,
@@ -128,6 +131,7 @@ pub(crate) async fn stream(
         kinds,
         app: app.clone(),
         is_told: false,
+        checks,
     };
     let messages = stream::unfold(following, |mut following| async move {
         let batch = following.next().await?;
@@ -146,6 +150,8 @@ struct Following {
     app: App,
     /// Whether the client knows where it is.
     is_told: bool,
+    /// When the key is asked for again, however much happens.
+    checks: Interval,
 }
 
 /// What is asked of a task's payload here.
@@ -168,8 +174,9 @@ impl Following {
         }
         loop {
             let batch = tokio::select! {
+                biased;
                 () = self.app.stop.cancelled() => return None,
-                () = tokio::time::sleep(KNOWN) => None,
+                _ = self.checks.tick() => None,
                 batch = self.events.next() => Some(batch),
             };
             match batch {

@@ -146,9 +146,7 @@ impl TaskFilter {
         };
         sql.push(format!(
             "select {columns} from {tasks}
-             join tasker.named_tasks n on n.named_task_id = k.named_task_id
-             join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
-             join tasker.task_payloads p on p.task_id = k.task_id where true"
+             {BESIDE} where true"
         ));
         for (condition, text) in [("s.name", &self.namespace), ("n.name", &self.name), ("n.version", &self.version)] {
             if let Some(text) = text {
@@ -202,6 +200,11 @@ impl TaskFilter {
         sql.push(" order by k.task_id desc limit ").push_bind(at_most);
     }
 }
+
+/// What is known of a task besides its row.
+const BESIDE: &str = "join tasker.named_tasks n on n.named_task_id = k.named_task_id
+     join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
+     join tasker.task_payloads p on p.task_id = k.task_id";
 
 /// The columns of [`TaskListItem`], of the tables that [`TaskFilter::query`] joins.
 const ITEM: &str = "k.task_id, k.named_task_id, s.name || '.' || n.name as workflow, s.name as namespace, n.name, n.version, k.state, k.paused, \
@@ -278,9 +281,7 @@ impl Store {
     pub async fn task(&self, task_id: Uuid) -> Result<Option<TaskListItem>, Error> {
         let mut sql = QueryBuilder::new(format!(
             "select {ITEM} from tasker.tasks k
-             join tasker.named_tasks n on n.named_task_id = k.named_task_id
-             join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
-             join tasker.task_payloads p on p.task_id = k.task_id where k.task_id = "
+             {BESIDE} where k.task_id = "
         ));
         Ok(sql.push_bind(task_id).build_query_as().fetch_optional(&self.pool).await?)
     }
