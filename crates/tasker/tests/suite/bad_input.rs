@@ -11,7 +11,7 @@ use tasker::{
 };
 use uuid::Uuid;
 
-use crate::support::{Running, TestDatabase, sketch, with_real_clock};
+use crate::support::{Play, Running, TestDatabase, sketch, with_database, with_real_clock};
 
 /// JSON texts, and what is wrong with each.
 fn texts() -> Vec<(&'static str, String)> {
@@ -123,5 +123,20 @@ fn whatever_comes_through_sql_is_refused_or_is_one_steps_own_trouble() {
         }
         worker.stop().await;
         assert_eq!(db.tasks(&Default::default(), None, 1000).await.unwrap().len(), accepted.len() + 1);
+    });
+}
+
+#[test]
+fn an_edited_input_that_cannot_be_stored_is_refused() {
+    with_database(async |db| {
+        let play = Play::through(db, "a", "").await;
+        for (input, code) in
+            [(r#"{"a": "\u0000"}"#.to_string(), "22P05"), (format!("[\"{}\"]", "x".repeat(1 << 20)), "TA001")]
+        {
+            let sql = format!("select tasker.edit_step_input('{}', $1::json)", play.step("a"));
+            let refused = sqlx::query(AssertSqlSafe(sql)).bind(&input).execute(db.pool()).await.unwrap_err();
+            assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some(code));
+        }
+        assert_eq!(db.value::<i64>("select count(*) from tasker.step_inputs").await, 0);
     });
 }

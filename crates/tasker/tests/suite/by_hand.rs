@@ -293,6 +293,13 @@ rules! {
         task  in_progress processing wait_for_completion 0% healthy
         a     in_progress       in_progress                 3/7 attempts
     "#]];
+    a_changed_limit_outlasts_the_end_of_its_step: "a, b, c > d", "a:limit(7) a:complete b:limit(7) b:skipped c:limit(7) c:resolve" => expect![[r#"
+        task  in_progress has_ready_steps execute_ready_steps 75% healthy
+        a     complete          finished                    1/7 attempts
+        b     skipped           finished                    1/7 attempts
+        c     resolved_manually finished                    0/7 attempts
+        d     pending           ready
+    "#]];
     a_raised_limit_makes_an_exhausted_step_due: "a[attempts=1], b", "a:failed a:limit(2)" => expect![[r#"
         task  in_progress has_ready_steps execute_ready_steps 0% recovering
         a     failed            ready                       1/2 attempts

@@ -171,6 +171,47 @@ fn children_are_claimed_in_the_call_that_settles_their_last_parent() {
         assert_eq!(reply.claimed.iter().map(|claim| claim.step_number).collect::<Vec<_>>(), [2]);
         let queued: Vec<i32> = db.column("select step_number from tasker.ready_steps order by 1").await;
         assert_eq!(queued, [3, 4]);
+        drop(connection);
+        let order: Vec<String> =
+            db.column("select s.name || ' ' || e.verb from tasker.events e join tasker.workflow_steps s using (workflow_step_id) order by e.number").await;
+        assert_eq!(
+            order,
+            ["a claim", "a settle", "b claim", "b settle", "c claim"],
+            "what causes has the smaller number"
+        );
+    });
+}
+
+#[test]
+fn a_child_that_is_claimed_at_once_keeps_what_a_person_changed() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a > b").await;
+        play.live("submit b:limit(7) a:in_progress").await;
+        let ended = [(play.claims[&(play.task(), 0)].clone(), complete())];
+        let mut connection = db.pool().acquire().await.unwrap();
+        let reply = play.worker.exchange(&mut connection, &ended, &play.worker.serves(), 9, None).await.unwrap();
+        assert_eq!(reply.claimed.iter().map(|claim| claim.step_number).collect::<Vec<_>>(), [1]);
+        drop(connection);
+        let limit = format!(
+            "select retry_limit from tasker.workflow_steps where task_id = '{}' and step_number = 1",
+            play.task()
+        );
+        assert_eq!(db.value::<i32>(&limit).await, 7);
+    });
+}
+
+#[test]
+fn what_finishes_in_one_batch_is_counted_each() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a, b, c > d; e, f").await;
+        play.live("submit a:complete b:in_progress c:in_progress e:in_progress f:in_progress").await;
+        let ends =
+            |play: &Play, steps: [i32; 2]| steps.map(|step| (play.claims[&(play.task(), step)].clone(), complete()));
+        assert_eq!(play.worker.settle(db, &ends(&play, [1, 2])).await, ["settled", "settled"]);
+        play.live("d:in_progress").await;
+        assert_eq!(play.worker.settle(db, &ends(&play, [4, 5])).await, ["settled", "settled"]);
+        play.live("d:complete").await;
+        db.until_task(play.task(), "complete").await;
     });
 }
 

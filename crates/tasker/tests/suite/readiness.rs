@@ -11,6 +11,13 @@ rules! {
         b     in_progress       in_progress                 1/3 attempts
         c     pending           dependencies_not_satisfied  1/2 parents
     "#]];
+    a_join_counts_parents_that_finish_one_by_one: "a, b, c > d", "a:complete b:complete c:complete" => expect![[r#"
+        task  in_progress has_ready_steps execute_ready_steps 75% healthy
+        a     complete          finished                    1/3 attempts
+        b     complete          finished                    1/3 attempts
+        c     complete          finished                    1/3 attempts
+        d     pending           ready
+    "#]];
     c01_a_root_is_ready_at_once: "a > b, c > d", "" => expect![[r#"
         task  pending has_ready_steps execute_ready_steps 0% healthy
         a     pending           ready
@@ -291,6 +298,13 @@ rules! {
     a_deadline_counts_as_not_passed_until_it_is_acted_on: "a", "submit(deadline=1h) +2h" => expect![[r#"
         task  pending has_ready_steps execute_ready_steps 0% healthy
         a     pending           ready
+    "#]];
+    a_passed_deadline_fails_what_waits_for_a_later_instant: "a, b > c; d", "submit(deadline=1h) a:asked(2h) b:waits(2h) d:complete +1h reap" => expect![[r#"
+        task  failed blocked_by_failures handle_failures 25% blocked
+        a     failed            not_retryable               1/3 attempts
+        b     failed            not_retryable
+        c     pending           dependencies_not_satisfied  0/2 parents
+        d     complete          finished                    1/3 attempts
     "#]];
     a_passed_deadline_fails_every_open_and_leased_step: "a, b, c > d; e[attempts=1] > f",
         "submit(deadline=1h) a:complete b:in_progress c:failed e:failed +1h reap" => expect![[r#"
