@@ -137,3 +137,29 @@ fn each_crate_knows_only_what_is_below_it() {
         assert!(!known.contains(upward), "the engine depends on {upward}");
     }
 }
+
+#[test]
+fn the_second_engine_cites_every_rule_and_no_other() {
+    // a number with a point between: `2.1`
+    let is_rule = |word: &str| {
+        word.split_once('.').is_some_and(|(chapter, number)| {
+            [chapter, number].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+        })
+    };
+    let numbers = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !(c.is_ascii_digit() || c == '.')).map(|word| word.trim_end_matches('.'));
+        words.filter(|word| is_rule(word)).map(str::to_string).collect()
+    };
+    let text = fs::read_to_string(root().join("docs/src/rules.md")).unwrap();
+    let rules = text.lines().filter_map(|line| line.strip_prefix("**")?.split("**").next()).map(str::to_string);
+    let comments = |file: &Source| {
+        file.text
+            .lines()
+            .filter_map(|line| line.split_once("//"))
+            .map(|(_, comment)| comment.to_string() + "\n")
+            .collect::<String>()
+    };
+    let engine = sources(".rs").into_iter().filter(|file| file.path.contains("tests/suite/reference/"));
+    let cited: BTreeSet<String> = engine.flat_map(|file| numbers(&comments(&file))).collect();
+    assert_eq!(rules.collect::<BTreeSet<_>>(), cited);
+}

@@ -1,5 +1,5 @@
 //! The rules, a second time: a plain engine in memory that knows a graph, what has happened, and the clock, and nothing of SQL, queues,
-//! counts or locks. It recounts everything from scratch at each question.
+//! counts or locks. It recounts everything from scratch at each question. Each function cites the rules (`docs/src/rules.md`) that it is written from.
 
 use std::collections::HashMap;
 
@@ -19,6 +19,7 @@ pub struct World {
     pub ended: HashMap<Uuid, Ended>,
 }
 
+/// 1.1
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Pending,
@@ -46,6 +47,7 @@ pub struct Task {
     pub steps: Vec<Step>,
 }
 
+/// 1.5: everything that lasts.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub state: State,
@@ -99,6 +101,7 @@ pub enum Outcome {
 pub const LEASE: TimeDelta = TimeDelta::seconds(30);
 
 impl State {
+    /// 1.2
     pub fn satisfies(self) -> bool {
         matches!(self, Complete | ResolvedManually | Skipped)
     }
@@ -117,6 +120,7 @@ impl State {
 }
 
 impl Task {
+    /// 1.1
     pub fn is_live(&self) -> bool {
         matches!(self.state, Pending | InProgress)
     }
@@ -129,6 +133,7 @@ impl World {
 
     // ---- questions
 
+    /// 2.2
     pub fn limit(&self, task: usize, step: usize) -> i32 {
         self.tasks[task].steps[step].retry_limit.unwrap_or(self.nodes[step].retry.max_attempts as i32)
     }
@@ -142,7 +147,7 @@ impl World {
         self.satisfied_parents(task, step) == self.nodes[step].parents.len()
     }
 
-    /// Cancelled, or pending or failed and out of attempts or not retryable.
+    /// 1.3: cancelled, or pending or failed and out of attempts or not retryable.
     pub fn is_dead(&self, task: usize, step: usize) -> bool {
         let s = &self.tasks[task].steps[step];
         match s.state {
@@ -152,7 +157,7 @@ impl World {
         }
     }
 
-    /// Pending or failed, not dead, every parent satisfies it.
+    /// 1.4: pending or failed, not dead, every parent satisfies it.
     pub fn is_open(&self, task: usize, step: usize) -> bool {
         matches!(self.tasks[task].steps[step].state, Pending | Failed)
             && !self.is_dead(task, step)
@@ -167,7 +172,7 @@ impl World {
         }
     }
 
-    /// Live leases count, over all tasks whose input has the same key.
+    /// 2.5: live leases count, over all tasks whose input has the same key.
     pub fn has_room(&self, task: usize, step: usize) -> bool {
         let Some(concurrency) = &self.nodes[step].concurrency else { return true };
         let same_key = |other: &&Task| concurrency.key.is_empty() || other.key == self.tasks[task].key;
@@ -175,7 +180,7 @@ impl World {
         taken < concurrency.limit as usize
     }
 
-    /// Why a step may not run: the first reason that holds.
+    /// 2.1: why a step may not run: the first reason that holds.
     pub fn blocking_reason(&self, task: usize, step: usize) -> Option<&'static str> {
         let (t, s) = (&self.tasks[task], &self.tasks[task].steps[step]);
         Some(match s.state {
@@ -206,6 +211,7 @@ impl World {
 
     // ---- what happens
 
+    /// 3.6: a start time is when its steps are due.
     pub fn submit(&mut self, id: Uuid, key: u64, run_at: Option<Moment>, deadline: Option<Moment>) {
         let step = Step {
             state: Pending,
@@ -232,7 +238,7 @@ impl World {
         });
     }
 
-    /// The claim counts the attempt.
+    /// 4.1: the claim counts the attempt, and what was due is over (1.5); 3.5: its task has begun.
     pub fn claim(&mut self, task: usize, step: usize, claim_id: Uuid) {
         let now = self.now;
         let t = &mut self.tasks[task];
@@ -249,7 +255,7 @@ impl World {
         s.lease = Some(Lease { claim_id, expires_at: now + LEASE });
     }
 
-    /// What a claim that is over is told: its end was settled, cancelled, or taken away.
+    /// 4.2: what a claim that is over is told: its end was settled, cancelled, or taken away.
     fn answer(&self, claim_id: Uuid) -> &'static str {
         match self.ended.get(&claim_id) {
             Some(Ended::Settled) => "settled",
@@ -268,7 +274,7 @@ impl World {
         }
     }
 
-    /// The end of an attempt. A claim that is gone changes nothing.
+    /// 4.2: the end of an attempt. A claim that is gone changes nothing.
     pub fn settle(&mut self, task: usize, step: usize, claim_id: Uuid, outcome: Outcome) -> &'static str {
         if !self.holds(task, step, claim_id) {
             return self.answer(claim_id);
@@ -277,6 +283,7 @@ impl World {
         match outcome {
             Outcome::Complete => self.become_(task, step, Complete),
             Outcome::Skip => self.become_(task, step, Skipped),
+            // 4.3
             Outcome::Wait(at) => {
                 self.give_back(task, step, at);
                 self.tasks[task].steps[step].timer = Some(at);
@@ -287,7 +294,7 @@ impl World {
         "settled"
     }
 
-    /// The attempt is given back; where a node may run once only, it is not.
+    /// 4.4: the attempt is given back; where a node may run once only, it is not.
     pub fn release(&mut self, task: usize, step: usize, claim_id: Uuid) -> &'static str {
         if !self.holds(task, step, claim_id) {
             return match self.ended.get(&claim_id) {
@@ -305,6 +312,7 @@ impl World {
         "released"
     }
 
+    /// 4.5
     pub fn heartbeat(&mut self, task: usize, step: usize, claim_id: Uuid) -> &'static str {
         if !self.holds(task, step, claim_id) {
             return if self.answer(claim_id) == "cancelled" { "cancelled" } else { "lease_lost" };
@@ -314,7 +322,7 @@ impl World {
         "renewed"
     }
 
-    /// Expired leases are failed attempts; then open and leased steps of tasks whose deadline has passed fail for good.
+    /// 4.6: expired leases are failed attempts; 3.7: then open and leased steps of tasks whose deadline has passed fail for good.
     pub fn reap(&mut self) {
         for task in 0..self.tasks.len() {
             for step in 0..self.nodes.len() {
@@ -358,6 +366,7 @@ impl World {
         s.due = Due::At(at);
     }
 
+    /// 2.3 and, where a delay was asked for, 2.4.
     fn fail(&mut self, task: usize, step: usize, retryable: Option<bool>, delay: Option<f64>) {
         let (now, limit, policy) = (self.now, self.limit(task, step), &self.nodes[step].retry);
         let failures = self.tasks[task].steps[step].attempts - self.tasks[task].steps[step].attempts_before;
@@ -379,7 +388,7 @@ impl World {
         }
     }
 
-    /// A task is complete when every step is satisfied, and has failed when nothing in it is open or leased; not while it is paused.
+    /// 3.4: a task is complete when every step is satisfied, and has failed when nothing in it is open or leased; not while it is paused.
     pub fn conclude(&mut self, task: usize) {
         let t = &self.tasks[task];
         if !t.is_live() {
@@ -399,7 +408,7 @@ impl World {
         self.tasks[task].is_deadline_ahead = false;
     }
 
-    /// A failed task that a person opens again has its deadline again, unless that has passed.
+    /// 5.7: a failed task that a person opens again has its deadline again, unless that has passed.
     fn revive(&mut self, task: usize) {
         let now = self.now;
         let t = &mut self.tasks[task];
@@ -415,6 +424,7 @@ impl World {
         let (state, live) = (self.tasks[task].steps[step].state, self.tasks[task].is_live());
         let can_live = live || self.tasks[task].state == Failed;
         match verb {
+            // 5.3
             "cancel_step" => match state {
                 Cancelled => return Ok(()),
                 state if state.satisfies() => return Err("step_is_finished"),
@@ -424,6 +434,7 @@ impl World {
                     self.become_(task, step, Cancelled);
                 }
             },
+            // 5.1
             "retry_step" => {
                 if !can_live {
                     return Err("task_not_live");
@@ -436,6 +447,7 @@ impl World {
                     return Err("nothing_to_retry");
                 }
             }
+            // 5.2
             "resolve_step" => {
                 if !can_live {
                     return Err("task_not_live");
@@ -449,6 +461,7 @@ impl World {
                 self.revive(task);
                 self.become_(task, step, ResolvedManually);
             }
+            // 5.5
             "edit_step_input" => {
                 if !matches!(state, Pending | Failed) {
                     return Err("step_not_waiting");
@@ -456,6 +469,7 @@ impl World {
                     return Err("task_not_live");
                 }
             }
+            // 5.6
             "change_retry_limit" => {
                 if !matches!(state, Pending | Failed | InProgress) {
                     return Err("step_is_finished");
@@ -482,7 +496,7 @@ impl World {
         Ok(())
     }
 
-    /// Pending, due now, with the node's attempts on top of those counted.
+    /// 5.1: pending, due now, with the node's attempts on top of those counted.
     fn begin_anew(&mut self, task: usize, step: usize) {
         self.become_(task, step, Pending);
         let now = self.now;
@@ -499,6 +513,7 @@ impl World {
         let (state, live) = (self.tasks[task].state, self.tasks[task].is_live());
         let wanted = if verb == "cancel_task" { Cancelled } else { ResolvedManually };
         match verb {
+            // 5.2, 5.3
             "cancel_task" | "resolve_task" => {
                 if state == wanted {
                     return Ok(());
@@ -526,6 +541,7 @@ impl World {
                     self.begin_anew(task, step);
                 }
             }
+            // 5.4
             "pause_task" | "resume_task" if !live => return Err("task_not_live"),
             "pause_task" => self.tasks[task].paused = true,
             "resume_task" => self.tasks[task].paused = false,

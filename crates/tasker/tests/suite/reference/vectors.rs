@@ -43,6 +43,27 @@ fn every_possible_vector_of_dependent_steps() {
     });
 }
 
+#[test]
+fn every_possible_vector_of_every_graph_of_up_to_four_steps() {
+    with_database(async |db| {
+        let mut graphs = 0;
+        for size in 1..=4_usize {
+            // each subset of the edges from an earlier step to a later one
+            let edges: Vec<(usize, usize)> =
+                (0..size).flat_map(|child| (0..child).map(move |parent| (parent, child))).collect();
+            for subset in 0..1 << edges.len() {
+                let name = |step: usize| ["a", "b", "c", "d"][step];
+                let chosen = edges.iter().enumerate().filter(|(number, _)| subset >> number & 1 == 1);
+                let lines = chosen.map(|(_, (parent, child))| format!("{} > {}", name(*parent), name(*child)));
+                let all = (0..size).map(name).collect::<Vec<_>>().join(", ");
+                check(db, &std::iter::once(all).chain(lines).collect::<Vec<_>>().join("; ")).await;
+                graphs += 1;
+            }
+        }
+        assert_eq!(graphs, 1 + 2 + 8 + 64);
+    });
+}
+
 /// Vectors in which what has begun, or is satisfied, has satisfied parents.
 fn vectors(world: &World) -> Vec<Vec<State>> {
     let mut vectors = vec![Vec::new()];

@@ -177,6 +177,7 @@ impl World {
         }
     }
 
+    /// 3.2, of which 3.1 and 3.3 are a part.
     pub fn task_row(&self, task: usize) -> TaskRow {
         let t = &self.tasks[task];
         let all = 0..self.nodes.len();
@@ -194,6 +195,7 @@ impl World {
         let next_retry = earliest(&mut open.iter().copied().filter(|step| t.steps[*step].state == State::Failed));
         let is_blocked =
             |step: usize| !matches!(self.blocking_reason(task, step), None | Some("finished" | "in_progress"));
+        // 3.1
         let (execution_status, recommended_action) = match t.state {
             State::Complete => ("all_complete", "none"),
             State::Cancelled => ("cancelled", "none"),
@@ -209,6 +211,7 @@ impl World {
             _ if next.is_some() => ("scheduled", "wait_until_scheduled"),
             _ => ("waiting_for_dependencies", "wait_for_dependencies"),
         };
+        // 3.3
         let health_status = match t.state {
             _ if execution_status == "blocked_by_failures" => "blocked",
             State::Cancelled | State::ResolvedManually => "unknown",

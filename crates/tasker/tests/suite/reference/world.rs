@@ -148,8 +148,8 @@ impl<'a> Game<'a> {
                 self.promises().await?;
             }
             compared += self.compare(seen).await?;
+            self.explain().await?;
         }
-        self.explain().await?;
         self.relationships().await?;
         compared += self.end(seen).await?;
         self.sweep().await;
@@ -376,7 +376,7 @@ impl<'a> Game<'a> {
                 self.claims.push(claim.clone());
             }
         }
-        // who receives less than he has room for has everything that may run
+        // 4.1: who receives less than he has room for has everything that may run
         // (a clock that has gone back finds what became due by the clock before it in the queue at that instant)
         if (reply.claimed.len() as i32) < capacity && self.world.now >= self.latest {
             for task in 0..self.world.tasks.len() {
@@ -521,10 +521,10 @@ impl<'a> Game<'a> {
         Ok(cases)
     }
 
-    /// Causes are complete (none exactly where a step is ready) and sound (by the rules, without them it is ready).
+    /// 2.6: causes are complete (none exactly where a step is ready) and sound (by the rules, without them it is ready).
     async fn explain(&mut self) -> Result<(), String> {
         let sample: Vec<(usize, usize)> =
-            (0..60).map(|_| (self.chance.of(self.world.tasks.len()), self.chance.of(self.world.nodes.len()))).collect();
+            (0..20).map(|_| (self.chance.of(self.world.tasks.len()), self.chance.of(self.world.nodes.len()))).collect();
         let rows: Vec<(i64, i32, String, bool, Option<Moment>)> = sqlx::query_as(
             "select s.place, x.step_number, x.cause, x.blocks, x.start_at from unnest($1::uuid[]) with ordinality s(id, place) cross join lateral tasker.explain_step(s.id) x",
         )
