@@ -1,18 +1,20 @@
-//! Every verb against every verb. The first stands still before its commit, the second runs into it; afterwards the task is
-//! as one of the two orders, one after the other, would have left it.
+//! Every verb against every verb, and against a migration. The first stands still before its commit, the second runs into it; afterwards the task
+//! is as one of the two orders, one after the other, would have left it. Who waits for whom stands in `meetings/`, a line for each first verb.
 
-use std::{collections::HashMap, iter};
+use std::{collections::HashMap, fmt::Write, iter};
 
+use expect_test::{ExpectFile, expect_file};
+use sqlx::{AssertSqlSafe, Connection};
 use uuid::Uuid;
 
 use crate::support::{
     Chance, Claim, Outcome, Play, cases,
     contender::{self, Contender, Ring},
-    seed, with_database,
+    seed, with_database, with_real_clock,
 };
 
 /// Verbs over the step s or its task, by the worker that holds s or by somebody else.
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 20] = [
     "claim",
     "complete",
     "complete and take",
@@ -32,6 +34,7 @@ const VERBS: [&str; 19] = [
     "task:resume",
     "submit",
     "submit again",
+    "register",
 ];
 
 /// These pass over what somebody has locked, as if it were not there.
@@ -48,30 +51,30 @@ const DEAD: Situation = ("z:complete p:complete s:fatal", "unique=k");
 
 #[test]
 fn verbs_that_meet_over_a_step_that_is_due() {
-    all_pairs(DUE);
+    all_pairs(DUE, expect_file!["meetings/due.txt"]);
 }
 
 #[test]
 fn verbs_that_meet_over_a_running_step() {
-    all_pairs(RUNNING);
+    all_pairs(RUNNING, expect_file!["meetings/running.txt"]);
 }
 
 #[test]
 fn verbs_that_meet_over_a_running_step_whose_lease_and_deadline_have_passed() {
-    all_pairs(OVERDUE);
+    all_pairs(OVERDUE, expect_file!["meetings/overdue.txt"]);
 }
 
 #[test]
 fn verbs_that_meet_over_a_step_that_waits_for_its_retry_in_a_paused_task() {
-    all_pairs(PAUSED);
+    all_pairs(PAUSED, expect_file!["meetings/paused.txt"]);
 }
 
 #[test]
 fn verbs_that_meet_over_a_dead_step_in_a_failed_task() {
-    all_pairs(DEAD);
+    all_pairs(DEAD, expect_file!["meetings/dead.txt"]);
 }
 
-/// Some of the 34,295 meetings of three, others in each run.
+/// Some of the 40,000 meetings of three, others in each run.
 #[test]
 fn three_verbs_that_meet() {
     with_database(async |db| {
@@ -121,7 +124,7 @@ fn orders_of_three() -> impl Iterator<Item = Vec<usize>> {
     (1..=3).rev().flat_map(move |length| three.into_iter().map(move |order| order[..length].to_vec()))
 }
 
-fn all_pairs(situation: Situation) {
+fn all_pairs(situation: Situation, waits: ExpectFile) {
     with_database(async |db| {
         let mut stage = Stage { play: Play::of(db, "p > s > c; z").await, situation };
         let mut ring = Ring::new(db).await;
@@ -133,13 +136,17 @@ fn all_pairs(situation: Situation) {
                 serial.insert((first, second), stage.clear().await);
             }
         }
-        let mut strange = Vec::new();
+        let (mut strange, mut who_waits) = (Vec::new(), String::new());
         for first in VERBS {
+            let mut waited_for = Vec::new();
             for second in VERBS {
                 let scene = stage.set().await;
                 let (one, other) = (stage.statement(&scene, first), stage.statement(&scene, second));
                 let (said, answer, waited, again) = ring.meet(db, &one, "commit", &other).await;
                 ring = again;
+                if waited {
+                    waited_for.push(second);
+                }
                 let picture = stage.clear().await;
                 let gave_up = answer.as_ref().is_err_and(|code| code == "lock_not_available");
                 let passes = (PASS_OVER.contains(&second) || gave_up) && picture == serial[&(first, "")];
@@ -151,6 +158,8 @@ fn all_pairs(situation: Situation) {
                     ));
                 }
             }
+            let others = if waited_for.is_empty() { "nobody".into() } else { waited_for.join(", ") };
+            writeln!(who_waits, "{first}: {others}").unwrap();
         }
         let shown: Vec<_> = strange.iter().take(5).map(String::as_str).collect();
         assert!(
@@ -160,8 +169,83 @@ fn all_pairs(situation: Situation) {
             VERBS.len().pow(2),
             shown.join("\n")
         );
+        waits.assert_eq(&format!("For whom stands before its commit there wait:\n{who_waits}"));
     });
 }
+
+/// Where a migration stops, shortly before its commit.
+const GATE: &str = "
+    create function tasker_test.stop() returns event_trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(4242); end $$;
+    create event trigger at_the_end on ddl_command_end when tag in ('REVOKE') execute function tasker_test.stop()";
+
+/// Whoever comes first: the verb is carried out once, and the migration to its end. A caller whose functions go away under him is told so, and sends again,
+/// as workers do.
+#[test]
+fn verbs_that_meet_a_migration() {
+    with_real_clock(async |db| {
+        db.run(&format!("create schema if not exists tasker_test; {GATE}")).await;
+        let mut gatekeeper = db.session().await;
+        for verb in VERBS {
+            let situation = match verb {
+                "claim" | "task:pause" | "s:edit" | "submit" => DUE,
+                "s:retry" | "s:resolve" | "task:retry" => DEAD,
+                _ => RUNNING,
+            };
+            let mut stage = Stage { play: Play::of(db, "p > s > c; z").await, situation };
+            let scene = stage.set().await;
+            db.value::<Option<String>>(&stage.statement(&scene, verb)).await;
+            let alone = stage.clear().await;
+            for verb_is_first in [true, false] {
+                let scene = stage.set().await;
+                let sql = stage.statement(&scene, verb);
+                db.run("update tasker.schema_objects set content_hash = 'of an older version'").await;
+                let store = db.another_store().await;
+                let migration = async move { store.migrate().await.unwrap() };
+                let mut session = db.session().await;
+                if verb_is_first {
+                    let mut tx = session.begin().await.unwrap();
+                    sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *tx).await.unwrap();
+                    let migration = tokio::spawn(migration);
+                    while !migration.is_finished() && db.value::<i64>(HOW_MANY_WAIT).await == 0 {
+                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                    }
+                    tx.commit().await.unwrap();
+                    assert!(migration.await.unwrap().replaced, "{verb}");
+                } else {
+                    sqlx::raw_sql("select pg_advisory_lock(4242)").execute(&mut gatekeeper).await.unwrap();
+                    let migration = tokio::spawn(migration);
+                    while db.value::<i64>(HOW_MANY_WAIT).await == 0 {
+                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                    }
+                    let verb = tokio::spawn(async move {
+                        let gone = |error: &sqlx::Error| {
+                            let code = error.as_database_error().and_then(|error| error.code());
+                            // what it calls or reads has been replaced, or it has waited for a second
+                            ["XX000", "42883", "42P01", "55P03"].contains(&code.as_deref().unwrap_or_default())
+                        };
+                        let mut sent = 1;
+                        while let Err(error) = sqlx::query(AssertSqlSafe(sql.clone())).fetch_all(&mut session).await {
+                            assert!(gone(&error) && sent < 5, "{sql}: {error}");
+                            sent += 1;
+                        }
+                        sent
+                    });
+                    while !verb.is_finished() && db.value::<i64>(HOW_MANY_WAIT).await < 2 {
+                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                    }
+                    sqlx::raw_sql("select pg_advisory_unlock(4242)").execute(&mut gatekeeper).await.unwrap();
+                    assert!(migration.await.unwrap().replaced);
+                    println!("sent {} times", verb.await.unwrap());
+                }
+                assert_eq!(stage.clear().await, alone, "{verb}, first: {verb_is_first}");
+            }
+        }
+    });
+}
+
+/// How many sessions of this database wait for a lock.
+const HOW_MANY_WAIT: &str =
+    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
 
 /// Where the verbs meet: each time a new task, brought to the same point.
 struct Stage<'a> {
@@ -195,7 +279,7 @@ impl Stage<'_> {
 
     /// How the task stands, nothing in it diverging; then it goes out of the way of the next one.
     async fn clear(&mut self) -> String {
-        self.play.live("+0s").await;
+        self.play.live("").await;
         let mut picture = self.play.picture().await;
         // and those that were submitted in its place
         let others: i64 = self.play.db.value("select count(*) from tasker.unique_live_keys").await;
@@ -251,6 +335,12 @@ impl Stage<'_> {
             "submit again" => format!(
                 "select (tasker.submit_task('test', '{}', idempotency_key => '{task}') = '{task}')::text",
                 self.play.definition.name
+            ),
+            // a version with a step of the same name, whose handler has a limit from then on
+            "register" => format!(
+                "select (tasker.register_workflow('test', '{}', '{task}', '{{}}', 'hash', array['s'], array['{}'], array[3], array[true],
+                   array[1], array[60], array[30], array[1]::smallint[], array[2], '[[]]', '[[]]', array[0], array[0], array[0], array[0], array[0], '{{}}', '{{}}') > 0)::text",
+                self.play.definition.name, self.play.definition.steps[1].handler
             ),
             "" => "select null::text".into(),
             other => panic!("{other} is no verb"),
