@@ -18,6 +18,7 @@ use tokio::{process::Command, task::JoinSet, time::sleep};
 use uuid::Uuid;
 
 use super::{
+    growth::Growth,
     server::{Pooler, Server},
     worker,
 };
@@ -47,6 +48,7 @@ pub struct Torture {
     is_over: AtomicBool,
     is_healed: AtomicBool,
     keepers: Mutex<JoinSet<()>>,
+    pub growth: Growth,
 }
 
 impl Torture {
@@ -68,6 +70,7 @@ impl Torture {
             is_over: AtomicBool::new(false),
             is_healed: AtomicBool::new(false),
             keepers: Mutex::default(),
+            growth: Growth::default(),
         }
     }
 
@@ -127,7 +130,12 @@ impl Torture {
         let begun = Instant::now();
         while begun.elapsed() < time {
             tokio::select! {
-                () = sleep(Duration::from_millis(100)) => {}
+                () = sleep(Duration::from_millis(500)) => {
+                    self.pids.iter().map(|pid| pid.load(Ordering::Relaxed)).filter(|pid| *pid > 0).for_each(|pid| self.growth.look_at(pid));
+                    if begun.elapsed() > time / 2 {
+                        self.growth.is_half_time(self.tasker.store().pool()).await;
+                    }
+                }
                 Some(ended) = faults.join_next() => panic!("a part of the torture has ended: {ended:?}"),
             }
         }
@@ -151,6 +159,7 @@ impl Torture {
                 .env(worker::URL, url)
                 .env(worker::LOG, self.log())
                 .env(worker::DEADLY, if is_healed { "0" } else { "10" })
+                .env(worker::FATE, self.of(usize::MAX).to_string())
                 .env("TASKER_SECRET_CANARY", worker::CANARY)
                 .env("RUST_BACKTRACE", "0")
                 .stdin(Stdio::null())

@@ -6,6 +6,7 @@
 //! Every run must have reached what it claims to test, as often as its length allows.
 
 mod faults;
+mod growth;
 mod server;
 mod witness;
 mod worker;
@@ -109,7 +110,10 @@ async fn torture(time: Duration, chance: Chance) {
     println!("everything had ended {:?} after the last fault", begun.elapsed());
     torture.stop_workers().await;
 
-    let broken = witness::check(&torture).await;
+    let mut broken = witness::check(&torture).await;
+    let (grown, told) = torture.growth.check(torture.tasker.store().pool()).await;
+    println!("{told}");
+    broken.extend(grown);
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     let missed: Vec<String> = REACHED
         .iter()

@@ -4,7 +4,7 @@ use std::{
     env,
     fs::{File, OpenOptions},
     io::Write,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,7 +17,7 @@ use tasker::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::support::does;
+use crate::support::{Chance, does};
 
 pub const HANDLERS: [&str; 7] = [
     "torture.work",
@@ -36,6 +36,8 @@ pub const URL: &str = "TASKER_TORTURE_URL";
 pub const LOG: &str = "TASKER_TORTURE_LOG";
 /// Of a thousand attempts, how many kill their process at each of the chosen moments.
 pub const DEADLY: &str = "TASKER_TORTURE_DEADLY";
+/// The seed of its deaths.
+pub const FATE: &str = "TASKER_TORTURE_FATE";
 /// What must stand nowhere.
 pub const CANARY: &str = "cAnArY-0815-4711";
 
@@ -57,13 +59,19 @@ fn a_process() {
 #[derive(Clone)]
 struct Log {
     file: Arc<File>,
-    deadly: u64,
+    deadly: usize,
+    chance: Arc<Mutex<Chance>>,
 }
 
 impl Log {
     fn open() -> Log {
         let file = OpenOptions::new().append(true).create(true).open(env::var(LOG).unwrap()).unwrap();
-        Log { file: Arc::new(file), deadly: env::var(DEADLY).unwrap().parse().unwrap() }
+        let number = |name: &str| env::var(name).unwrap().parse().unwrap();
+        Log {
+            file: Arc::new(file),
+            deadly: number(DEADLY) as usize,
+            chance: Arc::new(Mutex::new(Chance::mixed(number(FATE)))),
+        }
     }
 
     fn says(&self, what: &str, step: Uuid, claim: Uuid, attempt: u32) {
@@ -73,7 +81,7 @@ impl Log {
     }
 
     fn may_die(&self, moment: &str, attempt: &Attempt) {
-        if Uuid::new_v4().as_u128() as u64 % 1000 < self.deadly {
+        if self.chance.lock().unwrap().of(1000) < self.deadly {
             self.says(moment, attempt.workflow_step_id, attempt.claim_id, attempt.number);
             die();
         }
