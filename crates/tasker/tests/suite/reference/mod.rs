@@ -14,6 +14,8 @@ use world::Game;
 
 /// Seeds that found something.
 const KEPT: &[u64] = &[2_000_026];
+/// And hostile games that did.
+const KEPT_HOSTILE: &[u64] = &[920_329_132_800_015];
 /// Cases in every run of the suite, over all of the programs below.
 const CASES: usize = 100_000;
 /// Over how many tests they are spread, so that all processors have some.
@@ -26,7 +28,14 @@ fn play(share: u64, cases: usize, is_hostile: bool) {
         world::prepare(db).await;
         let (mut compared, mut seen) = (0, world::Seen::default());
         let fresh = (0..).map(|game| seed * 1_000_000 + share * 200_000 + game);
-        for seed in KEPT.iter().copied().filter(|_| share == 0).chain(fresh) {
+        let kept = if is_hostile {
+            KEPT_HOSTILE
+        } else if share == 0 {
+            KEPT
+        } else {
+            &[]
+        };
+        for seed in kept.iter().copied().chain(fresh) {
             let mut game = Game::begin(db, Chance::mixed(seed), is_hostile, seed % 2 == 1).await;
             compared += game.play(&mut seen).await.unwrap_or_else(|what| panic!("game {seed}: {what}"));
             if compared >= cases {

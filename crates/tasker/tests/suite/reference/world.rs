@@ -188,7 +188,8 @@ impl<'a> Game<'a> {
             self.hand_in(held, outcomes, &all, 1000, None, seen).await?;
             if is_idle && self.claims.len() == before {
                 // what nobody holds any more expires
-                let next = self.instants().into_iter().min().unwrap_or(self.world.now);
+                // (and what became due by a clock that has gone back since is in the queue at that instant)
+                let next = self.instants().into_iter().min().unwrap_or(self.latest.max(self.world.now));
                 self.world.now = next + TimeDelta::microseconds(1);
                 self.db.set_clock(self.world.now).await;
                 self.reap().await;
