@@ -1,4 +1,4 @@
-//! The bare engine (`bare.sql`), driven as a worker drives ours.
+//! The bare engine (`bare.sql`), driven as a worker drives ours; and the rows of ours, written by somebody who knows what will happen (`rows.sql`).
 
 use std::{
     sync::{
@@ -9,6 +9,7 @@ use std::{
 };
 
 use tasker::sqlx::{self, Connection, PgConnection};
+use uuid::Uuid;
 
 use super::{Result, Round, graphs::Graph};
 
@@ -72,6 +73,39 @@ pub async fn run(round: &Round, steps: usize, workers: usize, batch: usize) -> R
                     tokio::time::sleep(Duration::from_micros(200)).await;
                 }
             }
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(begun.elapsed())
+}
+
+/// Writes what a run of these diamonds would write, of a hundred tasks a time; gives how long it took.
+pub async fn write_rows(round: &Round, workflow: i32, tasks: Vec<Uuid>, workers: usize) -> Result<Duration> {
+    let mut connections = Vec::new();
+    for _ in 0..workers {
+        connections.push(PgConnection::connect(&round.url).await?);
+    }
+    sqlx::raw_sql(include_str!("rows.sql")).execute(&mut connections[0]).await?;
+    let begun = Instant::now();
+    let mut running = tokio::task::JoinSet::new();
+    for (mut connection, share) in connections.into_iter().zip(tasks.chunks(tasks.len().div_ceil(workers))) {
+        let share = share.to_vec();
+        running.spawn(async move {
+            let worker = Uuid::new_v4();
+            for hundred in share.chunks(100) {
+                for layer in 0..4 {
+                    sqlx::query("select bare.write($1, $2, $3, $4)")
+                        .bind(hundred)
+                        .bind(layer)
+                        .bind(worker)
+                        .bind(workflow)
+                        .execute(&mut connection)
+                        .await?;
+                }
+            }
+            Ok::<_, sqlx::Error>(())
         });
     }
     while let Some(ended) = running.join_next().await {
