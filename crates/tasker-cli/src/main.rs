@@ -2,11 +2,13 @@
 //! not, it asks the library.
 
 mod bench;
+mod board;
 mod check;
 mod database;
 mod dev;
 mod diagram;
 mod doctor;
+mod door;
 mod ending;
 mod explain;
 mod key;
@@ -18,6 +20,7 @@ mod run;
 mod schema;
 mod screen;
 mod serve;
+mod session;
 mod signals;
 mod subject;
 mod task;
@@ -30,9 +33,8 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    database::{Database, DatabaseArgs},
     ending::{Ending, Failure},
-    screen::Screen,
+    session::{Asks, DoorArgs, Session},
 };
 
 /// Runs workflows, and says which steps may run now, and why not the others.
@@ -42,7 +44,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    database: DatabaseArgs,
+    doors: DoorArgs,
     /// Print the answer as JSON on stdout
     #[arg(long, global = true)]
     json: bool,
@@ -72,7 +74,19 @@ enum Command {
 impl Command {
     /// Whether it is told of a signal and ends in order; the others just end.
     fn is_patient(&self) -> bool {
-        matches!(self, Command::Run(_) | Command::Worker(_) | Command::Serve(_) | Command::Dev(_))
+        match self {
+            Command::Run(_) | Command::Worker(_) | Command::Serve(_) | Command::Dev(_) => true,
+            Command::Task(args) => args.follows(),
+            _ => false,
+        }
+    }
+
+    fn asks(&self) -> Asks {
+        match self {
+            Command::Workflow(_) | Command::Task(_) | Command::Explain(_) | Command::Diagram(_) => Asks::EitherDoor,
+            Command::Check(_) | Command::Schema(_) => Asks::Nobody,
+            _ => Asks::Database,
+        }
     }
 
     /// What is logged where `RUST_LOG` says nothing.
@@ -86,18 +100,8 @@ impl Command {
     }
 }
 
-/// What every command is given.
-struct Session {
-    database: Database,
-    json: bool,
-    /// Cancelled by the first signal.
-    stop: CancellationToken,
-    /// Where a progress view may draw.
-    screen: Screen,
-}
-
 fn main() -> ExitCode {
-    let Cli { command, database, json } = Cli::parse();
+    let Cli { command, doors, json } = Cli::parse();
     let screen = logs::start(command.log_level());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -108,12 +112,15 @@ fn main() -> ExitCode {
     };
     let stop = CancellationToken::new();
     let signals = signals::watch(stop.clone(), command.is_patient());
-    let session = Session { database: database.chosen(), json, stop, screen };
     let ending = runtime.block_on(async {
+        let ended = async {
+            let session = Session::new(doors, command.asks(), json, stop, screen)?;
+            perform(command, &session).await
+        };
         tokio::select! {
-            ended = perform(command, &session) => ended.unwrap_or_else(|Failure { ending, message }| {
-                output::tell(format_args!("{} {message}", output::Paint::stderr().red("error:")));
-                ending
+            ended = ended => ended.unwrap_or_else(|failure| {
+                output::tell(format_args!("{} {failure}", output::Paint::stderr().red("error:")));
+                failure.ending
             }),
             () = signals => Ending::Interrupted,
         }

@@ -2,7 +2,9 @@
 
 mod support;
 
+mod bad_servers;
 mod checking;
+mod doors;
 mod endings;
 mod examples;
 mod guide;
@@ -12,3 +14,4 @@ mod looking;
 mod real_graphs;
 mod secrets;
 mod server;
+mod watching;
