@@ -4,6 +4,7 @@
 mod bench;
 mod board;
 mod check;
+mod completions;
 mod database;
 mod dev;
 mod diagram;
@@ -68,6 +69,7 @@ enum Command {
     Key(key::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
     Bench(bench::Args),
 }
 
@@ -84,7 +86,7 @@ impl Command {
     fn asks(&self) -> Asks {
         match self {
             Command::Workflow(_) | Command::Task(_) | Command::Explain(_) | Command::Diagram(_) => Asks::EitherDoor,
-            Command::Check(_) | Command::Schema(_) => Asks::Nobody,
+            Command::Check(_) | Command::Schema(_) | Command::Completions(_) => Asks::Nobody,
             _ => Asks::Database,
         }
     }
@@ -145,6 +147,7 @@ async fn perform(command: Command, session: &Session) -> Result<Ending, Failure>
         Command::Key(args) => key::run(args, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,
         Command::Schema(schema::Args {}) => schema::run(),
+        Command::Completions(args) => completions::run(args),
         Command::Bench(args) => bench::run(args, session).await,
     }
 }

@@ -4,6 +4,7 @@ mod support;
 
 mod bad_servers;
 mod checking;
+mod completions;
 mod doors;
 mod endings;
 mod examples;
