@@ -94,10 +94,11 @@ impl Command {
     /// What is logged where `RUST_LOG` says nothing.
     fn log_level(&self) -> &'static str {
         // a slow statement is warned of by the driver, and is no news in a terminal
-        if matches!(self, Command::Worker(_) | Command::Serve(_) | Command::Dev(_)) {
-            "info,sqlx=error"
-        } else {
-            "warn,sqlx=error"
+        match self {
+            Command::Worker(_) | Command::Serve(_) | Command::Dev(_) => "info,sqlx=error",
+            // it says itself what is gone
+            Command::Task(args) if args.follows() => "error",
+            _ => "warn,sqlx=error",
         }
     }
 }

@@ -82,7 +82,7 @@ impl Session {
     pub async fn ask<T>(&self, what: impl AsyncFnOnce(&Door) -> Result<T, Failure>) -> Result<T, Failure> {
         match &self.server {
             Some(server) => what(&Door::Http(server.clone())).await,
-            None => self.database.on(async |tasker| what(&Door::Database(tasker.clone())).await).await,
+            None => self.database.on(async |tasker| what(&Door::Database(Box::new(tasker.clone()))).await).await,
         }
     }
 

@@ -1,5 +1,7 @@
 //! A task followed as it goes on: by the database's own events, or by a server's.
 
+use std::time::Duration;
+
 use reqwest::{Response, header::HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -8,11 +10,16 @@ use tasker::{
     context::TaskExecutionContext,
     events::{Batch, Event, Subscription, Transition},
     readiness::StepReadinessStatus,
+    store::Pulse,
 };
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{Server, http::Ask};
 use crate::ending::Failure;
+
+/// How long nothing may happen before the database is asked whether it is there: a server says so itself.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What happened, and what the views say since.
 #[derive(Deserialize)]
@@ -45,7 +52,7 @@ pub struct Following {
 }
 
 enum Events {
-    Database(Box<Subscription>),
+    Database(Pulse, Box<Subscription>),
     Http(Server, Response, Vec<u8>),
 }
 
@@ -57,7 +64,8 @@ impl Following {
             None => tasker.store().events_now().await?,
         };
         let place = Some(after.as_str().to_owned());
-        Ok(Following { events: Events::Database(Box::new(tasker.follow(Some(after), Some(task_id)))), place })
+        let subscription = Box::new(tasker.follow(Some(after), Some(task_id)));
+        Ok(Following { events: Events::Database(tasker.store().pulse(), subscription), place })
     }
 
     /// Over HTTP, after an event's id or from now on: the server says first where that is.
@@ -81,8 +89,18 @@ impl Following {
     /// The stream has ended: the place says where to begin another.
     pub async fn next(&mut self) -> Result<Vec<Happened>, Failure> {
         match &mut self.events {
-            Events::Database(subscription) => {
-                let batch = subscription.next().await?;
+            Events::Database(pulse, subscription) => {
+                let batch = loop {
+                    tokio::select! {
+                        batch = subscription.next() => break batch?,
+                        // who only waits is not told that the database is gone
+                        () = sleep(SILENCE) => {
+                            if !pulse.answers(SILENCE).await {
+                                return Err(Failure::unable("the database does not answer"));
+                            }
+                        }
+                    }
+                };
                 self.place = subscription.place().map(|place| place.as_str().to_owned());
                 batch.events.iter().filter_map(|event| told(event, &batch)).map(|text| Happened::read(&text)).collect()
             }

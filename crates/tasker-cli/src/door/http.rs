@@ -323,6 +323,10 @@ async fn refused(url: &Url, response: Response, is_repeatable: bool) -> Failed {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT if is_repeatable => {
             Failed::Busy(pause, failure)
         }
+        // a proxy knows less than the server, which says it itself
+        status if status.is_server_error() && !is_repeatable && failure.code.is_none() => {
+            Failed::Refused(failure.or_done())
+        }
         _ => Failed::Refused(failure),
     }
 }
@@ -401,4 +405,33 @@ fn key(file: Option<&PathBuf>) -> Result<Option<HeaderValue>, Failure> {
     let mut value = value.ok_or_else(|| Failure::misused(format!("{place} holds no key: one begins with tasker_")))?;
     value.set_sensitive(true);
     Ok(Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_url_is_taken_as_people_write_it() {
+        let asked = |url: &str| {
+            let server = Server { url: read_url(url).unwrap(), key: None, key_file: None, client: Client::new() };
+            let ask = Ask::get(&["named_tasks", "shop", "a/b", "1.0.0+c"])
+                .with("name", Some("x y&z"))
+                .with("before", None::<i32>);
+            let request = server.request(&ask).1.build().unwrap();
+            (server.url().to_owned(), request.url().as_str().to_owned())
+        };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let path = "/v1/named_tasks/shop/a%2Fb/1.0.0+c?name=x+y%26z";
+        for (url, named) in [
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("http://localhost:8080/v1", "http://localhost:8080"),
+            ("HTTPS://Tasker.example/v1/", "https://tasker.example"),
+            ("https://host/behind/a/proxy/?x#y", "https://host/behind/a/proxy"),
+        ] {
+            assert_eq!(asked(url), (named.to_owned(), format!("{named}{path}")));
+        }
+        assert!(["localhost", "127.0.0.1", "127.8.0.1", "[::1]"].iter().all(|host| is_loopback(host)));
+        assert!(["localhost.example", "10.0.0.1", "[::2]"].iter().all(|host| !is_loopback(host)));
+    }
 }

@@ -33,7 +33,7 @@ pub const PAGE: i32 = 1000;
 
 /// A database that is open, or a server.
 pub enum Door {
-    Database(Tasker),
+    Database(Box<Tasker>),
     Http(Server),
 }
 

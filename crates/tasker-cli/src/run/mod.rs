@@ -107,7 +107,7 @@ async fn run_task(
     // ends when the engine has let go of the observer
     let _ = progress.await;
 
-    let door = Door::Database(tasker.clone());
+    let door = Door::Database(Box::new(tasker.clone()));
     let (store, took) = (tasker.store(), started.elapsed());
     let outcome = Outcome { session, store, door: &door, definition, file: &args.file, task_id, took };
     match driven {

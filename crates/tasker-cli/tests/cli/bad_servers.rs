@@ -114,6 +114,10 @@ fn what_is_no_server_of_ours_is_named_with_what_to_do() {
         );
         assert!(ended.stderr.contains(&url), "it names the place: {ended:#?}");
     }
+    // who would watch is not kept waiting where there was nothing to watch
+    let task = "01a20fe7-19ca-7537-ad02-000000000000";
+    let watch = Place::new().tasker(&["task", "watch", task, "--server", "http://127.0.0.1:1"]).with(3);
+    assert!(watch.stderr.starts_with("error: http://127.0.0.1:1 cannot be reached"), "{watch:#?}");
     for (status, code) in [("409 Conflict", "task_not_live"), ("422 Unprocessable Entity", "bad_filter")] {
         let ended = list(&answers(&[(status, PROBLEM, problem("", code))])).with(2);
         assert_eq!(ended.stderr, format!("error: so it is ({code})\n"));

@@ -164,6 +164,32 @@ fn every_command_says_the_same_at_both_doors() {
     served.end().with(0);
 }
 
+/// What has more than a page has as much at both doors.
+#[test]
+fn long_lists_are_whole_at_both_doors() {
+    let server = Server::new();
+    let place = &server.place;
+    place.tasker(&["migrate"]).with(0);
+    let steps: String =
+        (0..1100).map(|n| format!("- {{name: s{n}, handler: transform, with: {{value: {n}}}}}\n")).collect();
+    place.write("wide.yaml", &format!("name: wide\nversion: 1.0.0\nsteps:\n{steps}"));
+    place.write("one.yaml", "name: one\nversion: 1.0.0\nsteps:\n- {name: a, handler: transform, with: {value: 1}}\n");
+    place.tasker(&["workflow", "register", "one.yaml"]).with(0);
+    let mut served = place.start(&["serve", "--listen", "127.0.0.1:0"]);
+    let url = format!("http://{}", address(&mut served));
+    place.tasker(&["workflow", "register", "wide.yaml", "--server", &url]).with(0);
+    let task = place.tasker(&["task", "submit", "wide", "--server", &url]).with(0).stdout;
+    let many = "select count(tasker.submit_task('default', 'one', '{}')) from generate_series(1, 1100)";
+    assert!(server.psql().args(["-qc", many]).status().unwrap().success());
+    for words in [&["task", "show", task.trim(), "--json"][..], &["task", "list", "--limit", "1050", "--json"]] {
+        let (here, there) = (place.tasker(words).with(0), place.tasker(&[words, &["--server", &url]].concat()).with(0));
+        assert_eq!(here.stdout, there.stdout);
+        let answer = there.json();
+        let number = answer["steps"].as_array().or(answer.as_array()).unwrap().len();
+        assert_eq!(number, if words.contains(&"list") { 1050 } else { 1100 });
+    }
+}
+
 /// What is printed for pasting leads to the same door.
 #[test]
 fn command_lines_to_paste_lead_to_the_same_door() {

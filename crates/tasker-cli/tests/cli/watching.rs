@@ -117,9 +117,14 @@ fn a_server_that_is_away_meanwhile_costs_no_event() {
     let mut watch = place.start(&["task", "watch", &task, "--server", &format!("http://{address}")]);
     let (changes, said) = (lines(watch.stdout()), lines(watch.stderr()));
     until(&changes, "1 complete");
+    let mut impatient = place.start(&["task", "watch", &task, "--server", &format!("http://{address}")]);
+    until(&lines(impatient.stdout()), "1 complete");
     served.signal("TERM");
     served.end().with(0);
     until(&said, "it is knocked at again");
+    until(&lines(impatient.stderr()), "it is knocked at again");
+    impatient.signal("INT");
+    impatient.end().with(130);
     place.write("go", "");
     wait_for("the task to end without a server", || {
         place.tasker(&["task", "list", "--state", "complete"]).stdout.contains(&task)

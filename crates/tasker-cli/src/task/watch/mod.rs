@@ -15,7 +15,7 @@ use self::picture::Picture;
 use crate::{
     Session,
     board::{Board, lines},
-    door::{Door, Happened, Task},
+    door::{Door, Following, Happened, Task},
     ending::{Ending, Failure},
     output::{Paint, instant, one_line, print_to_reader, tell, time},
     report,
@@ -59,7 +59,8 @@ pub async fn run(Args { task_id }: Args, session: &Session, door: &Door) -> Resu
             watch.place = None;
             continue;
         }
-        if failure.ending == Ending::Misused || FOR_GOOD.iter().any(|code| failure.is(code)) {
+        // that it is gone is news only where it was there
+        if watch.title.is_empty() || failure.ending == Ending::Misused || FOR_GOOD.iter().any(|code| failure.is(code)) {
             return Err(failure);
         }
         if watch.gone.is_none() {
@@ -127,11 +128,11 @@ impl<'a> Watch<'a> {
 
     /// Follows until the task ends, or the door is gone.
     async fn follow(&mut self) -> Result<Left, Failure> {
-        // first where the events are, then how everything stands: nothing lies between
-        let is_first = self.place.is_none();
-        let mut following = self.door.follow(self.task_id, self.place.as_deref()).await?;
-        let task = self.task().await?;
-        self.begin(&task, is_first).await?;
+        let (is_first, stop) = (self.place.is_none(), &self.session.stop);
+        let (mut following, task) = tokio::select! {
+            begun = self.begin(is_first) => begun?,
+            () = stop.cancelled() => return Ok(Left::Stopped),
+        };
         self.place = following.place.clone();
         if (is_first || self.is_over) && !task.context.status.is_live() {
             return Ok(Left::Ended(task.into()));
@@ -175,20 +176,28 @@ impl<'a> Watch<'a> {
         self.door.task(self.task_id).await?.ok_or_else(|| unknown_task(self.task_id))
     }
 
-    /// Takes in how everything stands.
-    async fn begin(&mut self, task: &Task, is_first: bool) -> Result<(), Failure> {
-        let steps = self.door.all_steps(self.task_id).await?;
-        self.picture = Picture::of(&steps);
-        self.board = Board::of(&steps);
-        let age = (chrono::Utc::now() - task.item.created_at).to_std().unwrap_or_default();
-        self.board.started = Instant::now().checked_sub(age).unwrap_or(self.board.started);
-        self.title = format!("{} {}", task.item.workflow, task.item.version);
+    /// First where the events are, then how everything stands: nothing lies between.
+    async fn begin(&mut self, is_first: bool) -> Result<(Following, Task), Failure> {
+        let following = self.door.follow(self.task_id, self.place.as_deref()).await?;
+        let task = self.task().await?;
+        self.see(&task).await?;
         if self.gone.take().is_some() {
             tell("it is back");
         }
         if is_first && !self.is_drawn && !self.session.json {
             self.say(&report::headline(&task.context, Paint::stdout()))?;
         }
+        Ok((following, task))
+    }
+
+    /// Takes in how everything stands.
+    async fn see(&mut self, task: &Task) -> Result<(), Failure> {
+        let steps = self.door.all_steps(self.task_id).await?;
+        self.picture = Picture::of(&steps);
+        self.board = Board::of(&steps);
+        let age = (chrono::Utc::now() - task.item.created_at).to_std().unwrap_or_default();
+        self.board.started = Instant::now().checked_sub(age).unwrap_or(self.board.started);
+        self.title = format!("{} {}", task.item.workflow, task.item.version);
         Ok(())
     }
 
@@ -260,7 +269,7 @@ impl<'a> Watch<'a> {
 
     async fn end(&mut self, task: &Task) -> Result<Ending, Failure> {
         if self.is_drawn {
-            self.begin(task, false).await?;
+            self.see(task).await?;
         }
         self.screen_off();
         let end = task.item.finished_at.unwrap_or_else(chrono::Utc::now);

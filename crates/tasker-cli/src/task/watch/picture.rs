@@ -1,5 +1,5 @@
 //! A task's graph as lines of text: a line a step, by depth, with its edges in lanes on the left. What has no room so is drawn in groups (steps of
-//! one depth whose names differ in their numbers, or who have the same parents and children), and what has no room even so is counted.
+//! one depth whose names differ in their numbers, or who have the same parents and children) or by its depths, with the steps that matter beneath.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -12,6 +12,8 @@ use crate::{
 
 /// More lanes than these are no picture.
 const LANES: usize = 20;
+/// So many single steps are told of beneath groups.
+const BESIDE: usize = 10;
 /// As many letters of a name are shown.
 const LETTERS: usize = 40;
 
@@ -32,11 +34,12 @@ struct Node {
     steps: Vec<usize>,
 }
 
-/// A task's graph, whole and in groups.
+/// A task's graph: whole, in groups, and as its depths only.
 #[derive(Default)]
 pub struct Picture {
     whole: Graph,
     grouped: Graph,
+    by_depth: Graph,
 }
 
 impl Picture {
@@ -53,21 +56,24 @@ impl Picture {
             steps: vec![step.step_number as usize],
         };
         let whole = Graph { nodes: order.iter().map(node).collect() };
-        let grouped = whole.by_name().by_edges();
-        Picture { whole, grouped }
+        Picture { grouped: whole.by_name().by_edges(), by_depth: whole.by_depth(), whole }
     }
 
     /// At most so many lines.
     pub fn lines(&self, board: &Board, room: usize, width: usize, paint: Paint, now: Instant) -> Vec<String> {
-        for graph in [&self.whole, &self.grouped] {
-            let fits = graph.nodes.len() <= room;
-            if let Some((rows, lanes)) =
-                fits.then(|| graph.rows()).filter(|(_, lanes)| *lanes <= LANES && lanes * 6 <= width)
-            {
-                return graph.drawn(&rows, lanes, board, paint, now);
-            }
+        let drawn = |graph: &Graph| {
+            let (rows, lanes) = Some(graph).filter(|graph| graph.nodes.len() <= room)?.rows();
+            (lanes <= LANES && lanes * 6 <= width).then(|| graph.drawn(&rows, lanes, board, paint, now))
+        };
+        if let Some(lines) = drawn(&self.whole) {
+            return lines;
         }
-        lines::steps(board, room, paint, now)
+        let Some(mut lines) = drawn(&self.grouped).or_else(|| drawn(&self.by_depth)) else {
+            return lines::steps(board, room, paint, now);
+        };
+        let beside = lines::steps(board, (room - lines.len()).min(BESIDE), paint, now);
+        lines.extend(beside.into_iter().map(|line| format!("  {line}")));
+        lines
     }
 }
 
@@ -106,6 +112,16 @@ impl Graph {
             let is_alone = node.parents.is_empty() && children[place].is_empty() || node.steps.len() > 1;
             (node.level, node.parents.clone(), children[place].clone(), is_alone.then_some(place))
         })
+    }
+
+    /// All steps of one depth are one node.
+    fn by_depth(&self) -> Graph {
+        let mut graph = self.grouped(|_, node| node.level);
+        for (depth, node) in graph.nodes.iter_mut().enumerate() {
+            node.name = format!("depth {}", depth + 1);
+            node.parents = depth.checked_sub(1).into_iter().collect();
+        }
+        graph
     }
 
     /// Nodes with the same key are one. They have the same level, so that no edge leads within one.
@@ -171,10 +187,8 @@ impl Graph {
                 row.push((from <= lane && lane < to).then_some(Cell::Line('─')));
             }
             rows.push(row);
-            for lane in 0..lanes.len() {
-                if is_parent(&lanes[lane]) && ends(&lanes[lane]) {
-                    lanes[lane] = None;
-                }
+            for lane in lanes.iter_mut().filter(|lane| is_parent(lane) && ends(lane)) {
+                *lane = None;
             }
             lanes[own] = (children[place] > 0).then_some(place);
             freed = (children[place] == 0).then_some(own);

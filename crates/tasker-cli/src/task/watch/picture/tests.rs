@@ -13,7 +13,7 @@ use super::*;
 fn steps(lines: &[&str]) -> Vec<WorkflowStep> {
     let name = |line: &str| line.split(' ').next().unwrap().to_owned();
     let names: Vec<String> = lines.iter().map(|line| name(line)).collect();
-    let id = |number: usize| Uuid::from_u128((7 << 96) | number as u128 + 1);
+    let id = |number: usize| Uuid::from_u128((7 << 96) | (number as u128 + 1));
     let mut levels: Vec<i32> = Vec::new();
     let mut steps = Vec::new();
     for (number, line) in lines.iter().enumerate() {
@@ -119,7 +119,17 @@ fn what_has_no_room_is_drawn_in_groups_and_what_has_none_even_so_is_what_matters
         ✓  list
         ✗  fetch_* ×40  13 of 40 · 13 in_progress · 13 dependencies_not_satisfied · 1 retries_exhausted
         ·  parse_* ×40  0 of 40 · 40 dependencies_not_satisfied
-        ·  join         dependencies_not_satisfied 0/40"#]]
+        ·  join         dependencies_not_satisfied 0/40
+          ✗ fetch_39  retries_exhausted
+          ▸ fetch_13  0ms
+          ▸ fetch_14  0ms
+          ▸ fetch_15  0ms
+          ▸ fetch_16  0ms
+          ▸ fetch_17  0ms
+          ▸ fetch_18  0ms
+          ▸ fetch_19  0ms
+          ▸ fetch_20  0ms
+          ▸ fetch_21  0ms"#]]
     .assert_eq(&drawn(&lines, 20));
     expect![[r#"
         ✗ fetch_39  retries_exhausted
@@ -131,8 +141,29 @@ fn what_has_no_room_is_drawn_in_groups_and_what_has_none_even_so_is_what_matters
     expect![[r#"
         ✓  a
         ✗  north, .. ×4  1 of 4 · 1 in_progress · 1 retries_exhausted · 1 dependencies_not_satisfied
-        ·  z             dependencies_not_satisfied 0/4"#]]
+        ·  z             dependencies_not_satisfied 0/4
+          ✗ south  retries_exhausted"#]]
     .assert_eq(&drawn(&twins, 4));
+}
+
+#[test]
+fn a_graph_without_groups_is_drawn_by_its_depths() {
+    let lines = [
+        "fetch c",
+        "lint c",
+        "parse c < fetch",
+        "index i < lint",
+        "count c < fetch lint",
+        "page < parse count",
+        "done < page index",
+    ];
+    expect![[r#"
+        ✓  depth 1 ×2  2 of 2
+        ▸  depth 2 ×3  2 of 3 · 1 in_progress
+        ·  depth 3     dependencies_not_satisfied 0/2
+        ·  depth 4     dependencies_not_satisfied 0/2
+          ▸ index  0ms"#]]
+    .assert_eq(&drawn(&lines, 6));
 }
 
 #[test]
