@@ -134,6 +134,9 @@ impl<'a> Watch<'a> {
             () = stop.cancelled() => return Ok(Left::Stopped),
         };
         self.place = following.place.clone();
+        if !self.is_read {
+            return Ok(Left::Stopped);
+        }
         if (is_first || self.is_over) && !task.context.status.is_live() {
             return Ok(Left::Ended(task.into()));
         }
