@@ -32,10 +32,15 @@ enum Place {
 }
 
 impl DatabaseArgs {
+    /// Whether the command line says which.
+    pub fn is_given(&self) -> bool {
+        self.database.is_some() || self.folder.is_some()
+    }
+
     /// The chosen one: what the command line says stands before what the environment says.
     pub fn chosen(self) -> Database {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let is_given = self.database.is_some() || self.folder.is_some();
+        let is_given = self.is_given();
         let place = match (self.database, self.folder) {
             (Some(url), _) => Place::Server(url),
             (None, Some(folder)) => Place::Folder(folder),
@@ -57,6 +62,14 @@ impl Database {
         let tasker = self.open_or_make().await?;
         tasker.store().require_schema().await?;
         Ok(tasker)
+    }
+
+    /// Opens it as it is, and closes it afterwards.
+    pub async fn on<T>(&self, what: impl AsyncFnOnce(&Tasker) -> Result<T, Failure>) -> Result<T, Failure> {
+        let tasker = self.open().await?;
+        let done = what(&tasker).await;
+        tasker.close().await;
+        done
     }
 
     /// Opens it as it is, to answer others' questions: none of them keeps the database for longer than so long.
@@ -99,19 +112,13 @@ impl Database {
         }
     }
 
-    /// A command line to paste, of this program on this database.
-    pub fn command(&self, words: &[&str]) -> String {
-        let program = std::env::args().next().unwrap_or_else(|| "tasker".into());
-        let mut words: Vec<String> =
-            std::iter::once(program.as_str()).chain(words.iter().copied()).map(quoted).collect();
-        if self.is_given {
-            words.push(match &self.place {
-                Place::Folder(folder) => format!("--folder {}", quoted(&folder.to_string_lossy())),
-                Place::Server(url) if has_password(url) => "--database \"$DATABASE_URL\"".into(),
-                Place::Server(url) => format!("--database {}", quoted(url)),
-            });
-        }
-        words.join(" ")
+    /// The option that chooses it, where the environment alone does not: on a command line to paste.
+    pub fn option(&self, is_needed: bool) -> Option<String> {
+        (self.is_given || is_needed).then(|| match &self.place {
+            Place::Folder(folder) => format!("--folder {}", quoted(&folder.to_string_lossy())),
+            Place::Server(url) if has_password(url) => "--database \"$DATABASE_URL\"".into(),
+            Place::Server(url) => format!("--database {}", quoted(url)),
+        })
     }
 }
 
@@ -129,7 +136,7 @@ mod tests {
     fn a_password_is_not_printed() {
         let printed = |url: &str| {
             let args = DatabaseArgs { database: Some(url.into()), folder: None };
-            args.chosen().command(&["doctor"]).split_once(" doctor ").unwrap_or_default().1.to_string()
+            args.chosen().option(false).unwrap()
         };
         assert_eq!(printed("postgres://ann@host:5432/tasker"), "--database postgres://ann@host:5432/tasker");
         assert_eq!(printed("postgres://host:5432/a@b:c"), "--database postgres://host:5432/a@b:c");

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use tasker::workflow::Definition;
-use tasker_server::diagram::{Format, Layouts, of_definition};
+use tasker_server::diagram::{Format, of_definition};
 use uuid::Uuid;
 
 use crate::{
     Session,
+    door::Door,
     ending::{Ending, Failure},
     output::print,
 };
@@ -34,7 +35,7 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
             .map_err(|refused| Failure::misused(format!("{} is refused:\n{refused}", file.display())))?;
         of_definition(&definition, args.format)
     } else {
-        stored(&args, session).await?
+        session.ask(async |door| stored(&args, door).await).await?
     };
     match &args.output {
         None => print(&picture)?,
@@ -44,21 +45,13 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
     Ok(Ending::Done)
 }
 
-/// Of what is in the database.
-async fn stored(args: &Args, session: &Session) -> Result<String, Failure> {
-    let task = Uuid::try_parse(&args.what).ok();
-    let tasker = session.database.open().await?;
-    let layouts = Layouts::default();
-    let picture = match task {
-        Some(task) => layouts.of_task(&tasker, task, args.format).await,
-        None => {
+/// Of what is registered, or of a task.
+async fn stored(args: &Args, door: &Door) -> Result<String, Failure> {
+    match Uuid::try_parse(&args.what) {
+        Ok(task_id) => door.picture_of_task(task_id, args.format).await,
+        Err(_) => {
             let (namespace, name, version) = crate::task::named(&args.what);
-            match tasker.store().find_named_task(namespace, name, version).await {
-                Ok(id) => layouts.of_workflow(&tasker, id, args.format).await,
-                Err(error) => Err(error),
-            }
+            door.picture_of_workflow(namespace, name, version, args.format).await
         }
-    };
-    tasker.close().await;
-    Ok(picture?)
+    }
 }

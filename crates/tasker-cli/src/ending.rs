@@ -1,6 +1,6 @@
 //! How a command ends: its exit code, and where it could not do what was asked, a sentence for stderr.
 
-use std::process::ExitCode;
+use std::{fmt, process::ExitCode};
 
 use tasker::Error;
 
@@ -38,28 +38,47 @@ pub struct Failure {
     pub ending: Ending,
     /// For people, on stderr.
     pub message: String,
+    /// The stable word of what refused, for programs.
+    pub code: Option<String>,
 }
 
 impl Failure {
     /// What was asked makes no sense.
     pub fn misused(message: impl Into<String>) -> Failure {
-        Failure { ending: Ending::Misused, message: message.into() }
+        Failure { ending: Ending::Misused, message: message.into(), code: None }
     }
 
     /// What was asked cannot be done here and now.
     pub fn unable(message: impl Into<String>) -> Failure {
-        Failure { ending: Ending::Unable, message: message.into() }
+        Failure { ending: Ending::Unable, message: message.into(), code: None }
+    }
+
+    /// With a stable word.
+    pub fn coded(self, code: &str) -> Failure {
+        Failure { code: Some(code.into()), ..self }
+    }
+
+    /// Whether it has this word.
+    pub fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+        write!(f, "{}{code}", self.message)
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        let ending = match error {
-            Error::Refused { .. } | Error::DatabaseUrl(_) | Error::Definition(_) | Error::Json { .. } => {
-                Ending::Misused
+        match error {
+            Error::Refused { .. } | Error::Definition(_) | Error::Json { .. } => {
+                Failure::misused(error.to_string()).coded(error.code())
             }
-            _ => Ending::Unable,
-        };
-        Failure { ending, message: error.to_string() }
+            Error::DatabaseUrl(_) => Failure::misused(error.to_string()),
+            _ => Failure::unable(error.to_string()),
+        }
     }
 }

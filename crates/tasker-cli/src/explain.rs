@@ -2,16 +2,12 @@
 //! its steps wait for.
 
 use serde::Serialize;
-use tasker::{
-    context::TaskExecutionContext,
-    readiness::StepReadinessStatus,
-    store::{Cause, Store},
-    task_of,
-};
+use tasker::{readiness::StepReadinessStatus, store::Cause, task_of};
 use uuid::Uuid;
 
 use crate::{
     Session,
+    door::Door,
     ending::{Ending, Failure},
     output::{Paint, columns, instant, print, print_json},
     report,
@@ -35,19 +31,16 @@ struct StepAnswer {
 
 /// Explains.
 pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
-    let tasker = session.database.open().await?;
-    let explained = match args.subject.find(tasker.store()).await {
-        Ok(Subject::Step(id)) => explain_step(tasker.store(), session, id).await,
-        Ok(Subject::Task(id)) => explain_task(tasker.store(), session, id).await,
-        Err(failure) => Err(failure),
-    };
-    tasker.close().await;
-    explained.map(|()| Ending::Done)
+    let done = session.ask(async |door| match args.subject.find(door).await? {
+        Subject::Step(id) => explain_step(door, session, id).await,
+        Subject::Task(id) => explain_task(door, session, id).await,
+    });
+    done.await.map(|()| Ending::Done)
 }
 
-async fn explain_step(store: &Store, session: &Session, id: Uuid) -> Result<(), Failure> {
-    let causes = store.explain_step(id).await?;
-    let step = StepReadinessStatus::find(store, id).await?;
+async fn explain_step(door: &Door, session: &Session, id: Uuid) -> Result<(), Failure> {
+    let causes = door.explain_step(id).await?;
+    let step = door.step(id).await?.map(|step| step.readiness);
     let step = step.ok_or_else(|| Failure::misused(format!("task {} has no step {id}", task_of(id))))?;
     if session.json {
         return print_json(&StepAnswer { step, causes });
@@ -73,10 +66,10 @@ async fn explain_step(store: &Store, session: &Session, id: Uuid) -> Result<(), 
     print(&(text + &columns(&lines)))
 }
 
-async fn explain_task(store: &Store, session: &Session, id: Uuid) -> Result<(), Failure> {
-    let context = TaskExecutionContext::find(store, id).await?.ok_or_else(|| unknown_task(id))?;
-    let steps = store.steps_of(id, 0, context.total_steps as i32, false).await?;
-    let blocked: Vec<_> = steps.iter().filter(|step| !report::is_satisfied(step)).collect();
+async fn explain_task(door: &Door, session: &Session, id: Uuid) -> Result<(), Failure> {
+    let context = door.task(id).await?.ok_or_else(|| unknown_task(id))?.context;
+    let steps = door.all_steps(id).await?;
+    let blocked: Vec<_> = steps.iter().filter(|step| !step.is_satisfied()).collect();
     if session.json {
         let blocked: Vec<_> = blocked.iter().map(|step| report::StepJson::of(step)).collect();
         return print_json(&report::Explained { context: &context, steps: blocked });
@@ -84,9 +77,9 @@ async fn explain_task(store: &Store, session: &Session, id: Uuid) -> Result<(), 
     let paint = Paint::stdout();
     let mut text = report::headline(&context, paint);
     text += &report::step_lines(&blocked, paint);
-    let trouble = report::trouble(store, &steps, paint).await?;
+    let trouble = report::trouble(door, &steps, paint).await?;
     if !trouble.is_empty() {
-        text += &format!("\n{trouble}\n{}", report::remedies(&session.database, id, &steps, None));
+        text += &format!("\n{trouble}\n{}", report::remedies(session, id, &steps, None));
     }
     print(&text)
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use tasker::{
     access::{ApiKey, Role, Secret},
     duration,
+    store::Store,
 };
 use uuid::Uuid;
 
@@ -59,32 +60,37 @@ enum Command {
 
 /// Does what is asked.
 pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
-    let tasker = session.database.open().await?;
-    let store = tasker.store();
-    let done = match args.command {
+    session.database.on(async |tasker| perform(args.command, session, tasker.store()).await).await?;
+    Ok(Ending::Done)
+}
+
+async fn perform(command: Command, session: &Session, store: &Store) -> Result<(), Failure> {
+    match command {
         Command::Create { name, role, namespace, expires_in } => {
             let expires_at = expires_in.map(|time| chrono::Utc::now() + time);
             let namespaces = (!namespace.is_empty()).then_some(namespace);
-            let made = store.create_key(&name, role, namespaces.as_deref(), expires_at).await;
-            made.map_err(Failure::from).and_then(|(key, secret)| told(session, &key, &secret))
+            let (key, secret) = store.create_key(&name, role, namespaces.as_deref(), expires_at).await?;
+            told(session, &key, &secret)
         }
         Command::Rotate { id, grace } => {
-            let made = store.rotate_key(id, grace).await;
-            made.map_err(Failure::from).and_then(|(key, secret)| told(session, &key, &secret))
+            let (key, secret) = store.rotate_key(id, grace).await?;
+            told(session, &key, &secret)
         }
-        Command::Revoke { id } => match store.revoke_key(id).await {
-            Ok(key) if session.json => print_json(&key),
-            Ok(key) => print(&format!("{} of {} is revoked\n", key.api_key_id, key.name)),
-            Err(error) => Err(error.into()),
-        },
-        Command::List => match store.keys().await {
-            Ok(keys) if session.json => print_json(&keys),
-            Ok(keys) => print(&lines(&keys)),
-            Err(error) => Err(error.into()),
-        },
-    };
-    tasker.close().await;
-    done.map(|()| Ending::Done)
+        Command::Revoke { id } => {
+            let key = store.revoke_key(id).await?;
+            match session.json {
+                true => print_json(&key),
+                false => print(&format!("{} of {} is revoked\n", key.api_key_id, key.name)),
+            }
+        }
+        Command::List => {
+            let keys = store.keys().await?;
+            match session.json {
+                true => print_json(&keys),
+                false => print(&lines(&keys)),
+            }
+        }
+    }
 }
 
 /// The key itself stands alone on stdout.

@@ -2,11 +2,14 @@
 //! not, it asks the library.
 
 mod bench;
+mod board;
 mod check;
+mod completions;
 mod database;
 mod dev;
 mod diagram;
 mod doctor;
+mod door;
 mod ending;
 mod explain;
 mod key;
@@ -18,6 +21,7 @@ mod run;
 mod schema;
 mod screen;
 mod serve;
+mod session;
 mod signals;
 mod subject;
 mod task;
@@ -30,9 +34,8 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    database::{Database, DatabaseArgs},
     ending::{Ending, Failure},
-    screen::Screen,
+    session::{Asks, DoorArgs, Session},
 };
 
 /// Runs workflows, and says which steps may run now, and why not the others.
@@ -42,7 +45,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    database: DatabaseArgs,
+    doors: DoorArgs,
     /// Print the answer as JSON on stdout
     #[arg(long, global = true)]
     json: bool,
@@ -66,38 +69,42 @@ enum Command {
     Key(key::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
     Bench(bench::Args),
 }
 
 impl Command {
     /// Whether it is told of a signal and ends in order; the others just end.
     fn is_patient(&self) -> bool {
-        matches!(self, Command::Run(_) | Command::Worker(_) | Command::Serve(_) | Command::Dev(_))
+        match self {
+            Command::Run(_) | Command::Worker(_) | Command::Serve(_) | Command::Dev(_) => true,
+            Command::Task(args) => args.follows(),
+            _ => false,
+        }
+    }
+
+    fn asks(&self) -> Asks {
+        match self {
+            Command::Workflow(_) | Command::Task(_) | Command::Explain(_) | Command::Diagram(_) => Asks::EitherDoor,
+            Command::Check(_) | Command::Schema(_) | Command::Completions(_) => Asks::Nobody,
+            _ => Asks::Database,
+        }
     }
 
     /// What is logged where `RUST_LOG` says nothing.
     fn log_level(&self) -> &'static str {
         // a slow statement is warned of by the driver, and is no news in a terminal
-        if matches!(self, Command::Worker(_) | Command::Serve(_) | Command::Dev(_)) {
-            "info,sqlx=error"
-        } else {
-            "warn,sqlx=error"
+        match self {
+            Command::Worker(_) | Command::Serve(_) | Command::Dev(_) => "info,sqlx=error",
+            // it says itself what is gone
+            Command::Task(args) if args.follows() => "error",
+            _ => "warn,sqlx=error",
         }
     }
 }
 
-/// What every command is given.
-struct Session {
-    database: Database,
-    json: bool,
-    /// Cancelled by the first signal.
-    stop: CancellationToken,
-    /// Where a progress view may draw.
-    screen: Screen,
-}
-
 fn main() -> ExitCode {
-    let Cli { command, database, json } = Cli::parse();
+    let Cli { command, doors, json } = Cli::parse();
     let screen = logs::start(command.log_level());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -108,12 +115,15 @@ fn main() -> ExitCode {
     };
     let stop = CancellationToken::new();
     let signals = signals::watch(stop.clone(), command.is_patient());
-    let session = Session { database: database.chosen(), json, stop, screen };
     let ending = runtime.block_on(async {
+        let ended = async {
+            let session = Session::new(doors, command.asks(), json, stop, screen)?;
+            perform(command, &session).await
+        };
         tokio::select! {
-            ended = perform(command, &session) => ended.unwrap_or_else(|Failure { ending, message }| {
-                output::tell(format_args!("{} {message}", output::Paint::stderr().red("error:")));
-                ending
+            ended = ended => ended.unwrap_or_else(|failure| {
+                output::tell(format_args!("{} {failure}", output::Paint::stderr().red("error:")));
+                failure.ending
             }),
             () = signals => Ending::Interrupted,
         }
@@ -138,6 +148,7 @@ async fn perform(command: Command, session: &Session) -> Result<Ending, Failure>
         Command::Key(args) => key::run(args, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,
         Command::Schema(schema::Args {}) => schema::run(),
+        Command::Completions(args) => completions::run(args),
         Command::Bench(args) => bench::run(args, session).await,
     }
 }

@@ -17,6 +17,14 @@ pub fn print(text: &str) -> Result<(), Failure> {
     written(io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()))
 }
 
+/// Prints a part of an answer that goes on. Whether somebody still reads it.
+pub fn print_to_reader(text: &str) -> Result<bool, Failure> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        result => written(result).map(|()| true),
+    }
+}
+
 /// Prints one JSON value and a line end on stdout.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)

@@ -1,6 +1,9 @@
 //! What a task came to: as JSON, and for people the steps that stand in its way, why, and the command lines that help.
 
-use std::io::{self, BufWriter, Write};
+use std::{
+    io::{self, BufWriter, Write},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -8,18 +11,16 @@ use serde_json::value::RawValue;
 use tasker::{
     context::TaskExecutionContext,
     readiness::{StepState, TaskState},
-    store::{StepItem, Store, TaskListItem},
+    store::{TaskListItem, WorkflowStep},
 };
 use uuid::Uuid;
 
 use crate::{
-    database::Database,
-    ending::Failure,
-    output::{Paint, columns, count, counted, instant, one_line, written},
+    Session,
+    door::{Door, PAGE},
+    ending::{Ending, Failure},
+    output::{Paint, columns, count, counted, instant, one_line, tell, time, written},
 };
-
-/// How many steps are read and written at a time: their results may be large.
-const STEPS_AT_ONCE: i32 = 1_000;
 
 /// How many steps in the way are told of in full.
 const TOLD: usize = 5;
@@ -63,16 +64,15 @@ pub struct StepJson<'a> {
 }
 
 impl<'a> StepJson<'a> {
-    pub fn of(step: &'a StepItem) -> StepJson<'a> {
+    pub fn of(step: &'a WorkflowStep) -> StepJson<'a> {
         StepJson {
             workflow_step_id: step.workflow_step_id,
             name: &step.name,
-            state: step.state,
+            state: step.current_state,
             blocking_reason: step.blocking_reason.as_deref(),
             next_retry_at: step.next_retry_at,
             attempts: step.attempts,
-            // what the database has under this type is JSON
-            result: step.result.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+            result: step.result.as_ref().map(|result| &*result.0),
             error: step.error.as_deref(),
             error_kind: step.error_kind.as_deref(),
         }
@@ -80,11 +80,11 @@ impl<'a> StepJson<'a> {
 }
 
 /// Prints a task as one JSON object with its steps, a line for each; results keep their text.
-pub async fn print_json(store: &Store, task: &TaskListItem, context: &TaskExecutionContext) -> Result<(), Failure> {
+pub async fn print_json(door: &Door, task: &TaskListItem, context: &TaskExecutionContext) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout());
     written(begin(&mut out, task, context))?;
-    for from in (0..context.total_steps).step_by(STEPS_AT_ONCE as usize) {
-        for step in store.steps_of(task.task_id, from as i32, STEPS_AT_ONCE, true).await? {
+    for from in (0..context.total_steps).step_by(PAGE as usize) {
+        for step in door.steps(task.task_id, from as i32, true).await? {
             written(write_step(&mut out, &step))?;
         }
     }
@@ -106,14 +106,9 @@ fn begin(out: &mut impl Write, task: &TaskListItem, context: &TaskExecutionConte
     write!(out, "{},\"steps\":[", head.trim_end_matches('}'))
 }
 
-fn write_step(out: &mut impl Write, step: &StepItem) -> io::Result<()> {
+fn write_step(out: &mut impl Write, step: &WorkflowStep) -> io::Result<()> {
     out.write_all(if step.step_number == 0 { b"\n" } else { b",\n" })?;
     Ok(serde_json::to_writer(out, &StepJson::of(step))?)
-}
-
-/// Whether a step's children may run.
-pub fn is_satisfied(step: &StepItem) -> bool {
-    matches!(step.state, StepState::Complete | StepState::ResolvedManually | StepState::Skipped)
 }
 
 /// A task's state in its colour.
@@ -154,11 +149,11 @@ pub fn headline(context: &TaskExecutionContext, paint: Paint) -> String {
 }
 
 /// A table of steps; of many, those that are not satisfied stand first.
-pub fn step_lines(steps: &[&StepItem], paint: Paint) -> String {
+pub fn step_lines(steps: &[&WorkflowStep], paint: Paint) -> String {
     let mut shown = steps.to_vec();
     if shown.len() > LINES {
         shown.sort_by_key(|step| {
-            (is_satisfied(step), step.blocking_reason.as_deref() == Some("dependencies_not_satisfied"))
+            (step.is_satisfied(), step.blocking_reason.as_deref() == Some("dependencies_not_satisfied"))
         });
     }
     let lines: Vec<Vec<String>> = shown.iter().take(LINES).map(|step| step_line(step, paint)).collect();
@@ -167,9 +162,9 @@ pub fn step_lines(steps: &[&StepItem], paint: Paint) -> String {
         + &if more > 0 { format!("and {}; --json has all\n", counted(more, "more step")) } else { String::new() }
 }
 
-fn step_line(step: &StepItem, paint: Paint) -> Vec<String> {
-    let sign = match step.state {
-        _ if is_satisfied(step) => paint.green("✓"),
+fn step_line(step: &WorkflowStep, paint: Paint) -> Vec<String> {
+    let sign = match step.current_state {
+        _ if step.is_satisfied() => paint.green("✓"),
         _ if step.is_dead() => paint.red("✗"),
         StepState::InProgress => paint.cyan("▸"),
         _ => paint.dim("·"),
@@ -187,16 +182,50 @@ fn step_line(step: &StepItem, paint: Paint) -> Vec<String> {
     let attempts =
         if step.attempts > 1 { format!("attempt {} of {}", step.attempts, step.retry_limit) } else { String::new() };
     let error = one_line(step.error.as_deref().unwrap_or_default(), 100);
-    vec![format!("  {sign} {}", step.name), step.state.to_string(), reason, attempts, paint.dim(error)]
+    vec![format!("  {sign} {}", step.name), step.current_state.to_string(), reason, attempts, paint.dim(error)]
+}
+
+/// Tells how a task ended, or why it goes on only when a person acts, and what would help. `took`: how long it went on; `again`: how it is then
+/// run on, where that is a command.
+pub async fn tell_end(
+    session: &Session,
+    door: &Door,
+    context: &TaskExecutionContext,
+    took: Duration,
+    again: Option<&str>,
+) -> Result<Ending, Failure> {
+    let paint = Paint::stderr();
+    let steps = counted(context.total_steps as usize, "step");
+    match context.status {
+        TaskState::Complete => tell(format_args!("{}: {steps} in {}", paint.green("complete"), time(took))),
+        TaskState::ResolvedManually => tell(format_args!("{} by hand", paint.green("resolved"))),
+        TaskState::Cancelled => tell(format_args!("{} by hand", paint.red("cancelled"))),
+        _ if context.recommended_action == "resume_task" => {
+            let resume = session.command(&["task", "resume", &context.task_id.to_string()]);
+            let then = again.map(|again| format!("\n    {again}")).unwrap_or_default();
+            tell(format_args!("{}; to go on:\n    {resume}{then}", paint.yellow("paused")));
+        }
+        _ => {
+            let satisfied = context.completed_steps + context.resolved_manually_steps + context.skipped_steps;
+            tell(format_args!("{}: {satisfied} of {steps} done in {}\n", paint.red("failed"), time(took)));
+            let steps = door.all_steps(context.task_id).await?;
+            tell(trouble(door, &steps, paint).await?);
+            tell(remedies(session, context.task_id, &steps, again).trim_end());
+        }
+    }
+    Ok(match context.status {
+        TaskState::Complete | TaskState::ResolvedManually => Ending::Done,
+        _ => Ending::Failed,
+    })
 }
 
 /// The steps that go on only when a person acts: for each its last failure, its causes, and how many wait for it.
-pub async fn trouble(store: &Store, steps: &[StepItem], paint: Paint) -> Result<String, Failure> {
-    let dead: Vec<&StepItem> = steps.iter().filter(|step| step.is_dead()).collect();
+pub async fn trouble(door: &Door, steps: &[WorkflowStep], paint: Paint) -> Result<String, Failure> {
+    let dead: Vec<&WorkflowStep> = steps.iter().filter(|step| step.is_dead()).collect();
     let mut text = String::new();
     for step in dead.iter().take(TOLD) {
         let kind = step.error_kind.as_deref().map(|kind| format!(" ({kind})")).unwrap_or_default();
-        text += &match step.state {
+        text += &match step.current_state {
             StepState::Cancelled => format!("{}: cancelled\n", paint.bold(&step.name)),
             _ => {
                 format!("{}: attempt {} of {} failed{kind}\n", paint.bold(&step.name), step.attempts, step.retry_limit)
@@ -205,11 +234,8 @@ pub async fn trouble(store: &Store, steps: &[StepItem], paint: Paint) -> Result<
         for line in step.error.iter().flat_map(|error| error.trim_end().lines()) {
             text += &format!("    {}\n", paint.red(line));
         }
-        for cause in store
-            .explain_step(step.workflow_step_id)
-            .await?
-            .iter()
-            .filter(|cause| cause.step_number == step.step_number)
+        for cause in
+            door.explain_step(step.workflow_step_id).await?.iter().filter(|cause| cause.step_number == step.step_number)
         {
             if cause.cause != "task_not_live" {
                 text += &format!("    {}: {}\n", cause.cause, cause.detail);
@@ -239,9 +265,9 @@ pub async fn trouble(store: &Store, steps: &[StepItem], paint: Paint) -> Result<
 
 /// The command lines that begin a task's dead steps anew, or give the first one's result by hand. `again`: how the task is
 /// then run on, where that is a command.
-pub fn remedies(database: &Database, task_id: Uuid, steps: &[StepItem], again: Option<&str>) -> String {
+pub fn remedies(session: &Session, task_id: Uuid, steps: &[WorkflowStep], again: Option<&str>) -> String {
     let task = task_id.to_string();
-    let dead: Vec<&StepItem> = steps.iter().filter(|step| step.is_dead()).collect();
+    let dead: Vec<&WorkflowStep> = steps.iter().filter(|step| step.is_dead()).collect();
     let Some(first) = dead.first() else { return String::new() };
     let then = again.map(|again| format!("    {again}\n")).unwrap_or_default();
     let retry: &[&str] = match dead.len() {
@@ -250,7 +276,7 @@ pub fn remedies(database: &Database, task_id: Uuid, steps: &[StepItem], again: O
     };
     format!(
         "to try again:\n    {}\n{then}or to give its result by hand:\n    {}\n{then}",
-        database.command(retry),
-        database.command(&["task", "resolve", &task, &first.name, "--result", "{}"]),
+        session.command(retry),
+        session.command(&["task", "resolve", &task, &first.name, "--result", "{}"]),
     )
 }

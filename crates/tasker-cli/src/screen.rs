@@ -32,6 +32,11 @@ impl Screen {
         self.lock().room()
     }
 
+    /// How wide a line may be.
+    pub fn width(&self) -> usize {
+        usize::from(self.lock().terminal.size().1)
+    }
+
     /// Draws these lines in place of the last ones, as many and as much of each as there is room for. The cursor stays in
     /// the line below, so that the terminal's own `^C` moves nothing.
     pub fn draw(&self, lines: &[String]) {

@@ -57,5 +57,5 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
 /// What a person opens.
 pub fn addresses(listener: &TcpListener) -> Result<String, Failure> {
     let address = listener.local_addr().map_err(|why| Failure::unable(format!("it cannot be listened on: {why}")))?;
-    Ok(format!("http://{address}/v1  (what it can: http://{address}/openapi.json)"))
+    Ok(format!("http://{address}/v1  (what it can: http://{address}/docs)"))
 }

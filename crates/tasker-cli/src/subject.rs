@@ -1,9 +1,9 @@
 //! The task or step that a command is about: a task's id, a step's id, or a task's id and a step's name.
 
-use tasker::{store::Store, task_of};
+use tasker::task_of;
 use uuid::Uuid;
 
-use crate::ending::Failure;
+use crate::{door::Door, ending::Failure};
 
 /// A task or a step, as it is written.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,13 +25,13 @@ pub enum Subject {
 
 impl SubjectArgs {
     /// Finds it.
-    pub async fn find(&self, store: &Store) -> Result<Subject, Failure> {
+    pub async fn find(&self, door: &Door) -> Result<Subject, Failure> {
         match (&self.step, task_of(self.id) == self.id) {
             (None, true) => Ok(Subject::Task(self.id)),
             (None, false) => Ok(Subject::Step(self.id)),
-            (Some(name), _) => match store.step_named(task_of(self.id), name).await? {
+            (Some(name), _) => match door.step_named(task_of(self.id), name).await? {
                 Some(id) => Ok(Subject::Step(id)),
-                None if store.task(task_of(self.id)).await?.is_none() => Err(unknown_task(self.id)),
+                None if door.task(task_of(self.id)).await?.is_none() => Err(unknown_task(self.id)),
                 None => Err(Failure::misused(format!("task {} has no step `{name}`", self.id))),
             },
         }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tasker::{Tasker, workflow::Definition};
+use tasker::workflow::Definition;
 
 use crate::{
     Session,
+    door::Door,
     ending::{Ending, Failure},
     output::{Paint, columns, instant, print, print_json},
     task::named,
@@ -48,32 +49,25 @@ enum Command {
 
 /// Does what is asked.
 pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
-    match args.command {
+    let done = match args.command {
         Command::Register { file } => {
             // a bad file needs no database
             let definition = Definition::from_file(&file, &[]).map_err(|refused| {
                 Failure::misused(format!("{} is refused, and nothing was written:\n{refused}", file.display()))
             })?;
-            on(session, async |tasker| register(&definition, session, tasker).await).await
+            session.ask(async |door| register(&definition, session, door).await).await
         }
         Command::List { namespace, name, limit } => {
-            on(session, async |tasker| list(namespace.as_deref(), name.as_deref(), limit, session, tasker).await).await
+            session.ask(async |door| list(namespace.as_deref(), name.as_deref(), limit, session, door).await).await
         }
-        Command::Show { workflow } => on(session, async |tasker| show(&workflow, session, tasker).await).await,
-    }
-}
-
-/// On the database, which is closed afterwards.
-async fn on(session: &Session, ask: impl AsyncFnOnce(&Tasker) -> Result<(), Failure>) -> Result<Ending, Failure> {
-    let tasker = session.database.open().await?;
-    let done = ask(&tasker).await;
-    tasker.close().await;
+        Command::Show { workflow } => session.ask(async |door| show(&workflow, session, door).await).await,
+    };
     done.map(|()| Ending::Done)
 }
 
 /// Registers. The same file again changes nothing; another content under the same version is refused.
-async fn register(definition: &Definition, session: &Session, tasker: &Tasker) -> Result<(), Failure> {
-    let named_task_id = tasker.register_definition(definition).await?;
+async fn register(definition: &Definition, session: &Session, door: &Door) -> Result<(), Failure> {
+    let named_task_id = door.register(definition).await?;
     let Definition { namespace, name, version, .. } = definition;
     match session.json {
         true => print_json(&json!({
@@ -88,9 +82,9 @@ async fn list(
     name: Option<&str>,
     limit: u32,
     session: &Session,
-    tasker: &Tasker,
+    door: &Door,
 ) -> Result<(), Failure> {
-    let listed = tasker.store().named_tasks(namespace, name, None, None, limit.into()).await?;
+    let listed = door.workflows(namespace, name, limit).await?;
     if session.json {
         return print_json(&listed);
     }
@@ -107,14 +101,9 @@ async fn list(
     print(&columns(&listed.iter().map(line).collect::<Vec<_>>()))
 }
 
-async fn show(workflow: &str, session: &Session, tasker: &Tasker) -> Result<(), Failure> {
+async fn show(workflow: &str, session: &Session, door: &Door) -> Result<(), Failure> {
     let (namespace, name, version) = named(workflow);
-    let id = tasker.store().find_named_task(namespace, name, version).await?;
-    let shown = tasker
-        .store()
-        .named_task(id)
-        .await?
-        .ok_or_else(|| Failure::unable(format!("there is no workflow {workflow}")))?;
+    let shown = door.workflow(namespace, name, version).await?;
     if session.json {
         return print_json(&shown);
     }

@@ -5,6 +5,7 @@ mod access;
 mod answer;
 mod database;
 pub mod diagram;
+mod docs;
 mod etag;
 mod health;
 mod problem;
@@ -48,7 +49,7 @@ pub fn routes(tasker: Tasker, access: Access, stop: CancellationToken) -> (Route
         tasker,
         stop,
     };
-    let document = openapi.clone();
+    let (document, page) = (openapi.clone(), docs::page(&openapi));
     let rest = rest
         .layer(middleware::from_fn(etag::tag))
         .layer(middleware::from_fn_with_state(app.clone(), access::enter))
@@ -58,6 +59,7 @@ pub fn routes(tasker: Tasker, access: Access, stop: CancellationToken) -> (Route
     let router = Router::new()
         .merge(health::routes())
         .route("/openapi.json", axum::routing::get(async move || axum::Json(document)))
+        .route("/docs", axum::routing::get(async move || page))
         .merge(rest)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

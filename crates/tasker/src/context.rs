@@ -1,7 +1,7 @@
 //! The models of the task views: what a task is doing, and what to do about it.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A row of `tasker.task_execution_contexts`.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskExecutionContext {
     /// The task.

@@ -109,7 +109,7 @@ impl TaskState {
 }
 
 /// A row of `tasker.step_readiness_statuses`.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StepReadinessStatus {
     /// The step's id.
@@ -216,6 +216,17 @@ impl StepReadinessStatus {
              order by v.task_id, v.step_number limit $2"
         );
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_ids).bind(at_most).fetch_all(store.pool()).await?)
+    }
+
+    /// Whether its children may run.
+    pub fn is_satisfied(&self) -> bool {
+        matches!(self.current_state, StepState::Complete | StepState::ResolvedManually | StepState::Skipped)
+    }
+
+    /// Whether it runs again only when a person acts.
+    pub fn is_dead(&self) -> bool {
+        self.current_state == StepState::Cancelled
+            || matches!(self.blocking_reason.as_deref(), Some("not_retryable" | "retries_exhausted"))
     }
 
     /// Whether it may be claimed now.

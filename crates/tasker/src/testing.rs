@@ -49,7 +49,7 @@ use crate::{
     engine::run_until,
     handlers::{BoxFuture, Handler},
     readiness::StepState,
-    store::{StepItem, Store},
+    store::{Steps, Store, WorkflowStep},
 };
 
 /// The variable that names a server for tests.
@@ -239,8 +239,8 @@ impl TestDatabase {
         Ok(picture)
     }
 
-    async fn items(&self, task_id: Uuid) -> Result<Vec<StepItem>, Error> {
-        self.tasker.store().steps_of(task_id, 0, i32::MAX, false).await
+    async fn items(&self, task_id: Uuid) -> Result<Vec<WorkflowStep>, Error> {
+        self.tasker.store().workflow_steps(task_id, Steps::From(0, i32::MAX), false).await
     }
 
     /// Drops the database.
@@ -274,10 +274,10 @@ async fn drop_database(server: PgConnectOptions, name: String) -> Result<(), Err
 }
 
 /// `charge failed 1/3 waiting_for_retry`.
-fn line(item: &StepItem) -> String {
-    let waits = matches!(item.state, StepState::Pending | StepState::Failed);
+fn line(item: &WorkflowStep) -> String {
+    let waits = matches!(item.current_state, StepState::Pending | StepState::Failed);
     let reason = item.blocking_reason.as_deref().filter(|_| waits).unwrap_or_default();
-    let line = format!("{} {} {}/{} {reason}", item.name, item.state.as_str(), item.attempts, item.retry_limit);
+    let line = format!("{} {} {}/{} {reason}", item.name, item.current_state.as_str(), item.attempts, item.retry_limit);
     line.trim_end().to_string()
 }
 

@@ -3,8 +3,6 @@
 //! The workflow is registered under its version and a part of its content's hash, so that an edited file just runs, and a
 //! task goes on only with the content with which it began. A server's schema is left alone: `tasker migrate` makes it.
 
-mod board;
-mod lines;
 mod outcome;
 mod plan;
 mod progress;
@@ -29,6 +27,7 @@ use uuid::Uuid;
 use self::{outcome::Outcome, progress::Show};
 use crate::{
     Session,
+    door::Door,
     ending::{Ending, Failure},
     output::tell,
     subject::unknown_task,
@@ -108,17 +107,16 @@ async fn run_task(
     // ends when the engine has let go of the observer
     let _ = progress.await;
 
-    let outcome =
-        Outcome { session, store: tasker.store(), definition, file: &args.file, task_id, took: started.elapsed() };
+    let door = Door::Database(Box::new(tasker.clone()));
+    let (store, took) = (tasker.store(), started.elapsed());
+    let outcome = Outcome { session, store, door: &door, definition, file: &args.file, task_id, took };
     match driven {
         Ok(Driven::Rests(context)) => outcome.at_rest(&context).await,
         Ok(Driven::Interrupted) => outcome.interrupted().await,
         Err(error) => {
             let failure = Failure::from(error);
-            Err(Failure {
-                message: format!("{}\nwhen that is mended, go on with:\n    {}", failure.message, outcome.resume()),
-                ..failure
-            })
+            let message = format!("{failure}\nwhen that is mended, go on with:\n    {}", outcome.resume());
+            Err(Failure { message, code: None, ..failure })
         }
     }
 }

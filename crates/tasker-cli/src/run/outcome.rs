@@ -3,14 +3,16 @@
 use std::{path::Path, time::Duration};
 
 use serde::Deserialize;
-use tasker::{context::TaskExecutionContext, readiness::TaskState, store::Store, workflow::Definition};
+use tasker::{context::TaskExecutionContext, store::Store, workflow::Definition};
 use uuid::Uuid;
 
 use crate::{
     Session,
+    door::Door,
     ending::{Ending, Failure},
-    output::{Paint, counted, one_line, print, tell, time},
+    output::{Paint, counted, one_line, print, tell},
     report,
+    subject::unknown_task,
 };
 
 /// More results of last steps than this are not printed.
@@ -22,6 +24,7 @@ const OUTPUT_WIDTH: usize = 200;
 pub struct Outcome<'a> {
     pub session: &'a Session,
     pub store: &'a Store,
+    pub door: &'a Door,
     pub definition: &'a Definition,
     pub file: &'a Path,
     pub task_id: Uuid,
@@ -32,42 +35,14 @@ pub struct Outcome<'a> {
 impl Outcome<'_> {
     /// The command line that goes on with it.
     pub fn resume(&self) -> String {
-        self.session.database.command(&["run", &self.file.to_string_lossy(), "--resume", &self.task_id.to_string()])
+        self.session.command(&["run", &self.file.to_string_lossy(), "--resume", &self.task_id.to_string()])
     }
 
     /// Nothing more can be done without a person.
     pub async fn at_rest(&self, context: &TaskExecutionContext) -> Result<Ending, Failure> {
-        let paint = Paint::stderr();
-        let steps = counted(context.total_steps as usize, "step");
-        let ending = match context.status {
-            TaskState::Complete => {
-                tell(format_args!("{}: {steps} in {}", paint.green("complete"), time(self.took)));
-                Ending::Done
-            }
-            TaskState::ResolvedManually => {
-                tell(format_args!("{} by hand", paint.green("resolved")));
-                Ending::Done
-            }
-            TaskState::Cancelled => {
-                tell(format_args!("{} by hand", paint.red("cancelled")));
-                Ending::Failed
-            }
-            _ if context.recommended_action == "resume_task" => {
-                let resume = self.session.database.command(&["task", "resume", &self.task_id.to_string()]);
-                tell(format_args!("{}; to go on:\n    {resume}\n    {}", paint.yellow("paused"), self.resume()));
-                Ending::Failed
-            }
-            _ => {
-                let satisfied = context.completed_steps + context.resolved_manually_steps + context.skipped_steps;
-                tell(format_args!("{}: {satisfied} of {steps} done in {}\n", paint.red("failed"), time(self.took)));
-                let steps = self.store.steps_of(self.task_id, 0, context.total_steps as i32, false).await?;
-                tell(report::trouble(self.store, &steps, paint).await?);
-                tell(report::remedies(&self.session.database, self.task_id, &steps, Some(&self.resume())).trim_end());
-                Ending::Failed
-            }
-        };
+        let ending = report::tell_end(self.session, self.door, context, self.took, Some(&self.resume())).await?;
         if self.session.json {
-            self.print_json(context).await?;
+            self.print_json(Some(context)).await?;
         } else {
             self.print_outputs(context).await?;
         }
@@ -77,19 +52,15 @@ impl Outcome<'_> {
     /// A signal came; what ran was given back.
     pub async fn interrupted(&self) -> Result<Ending, Failure> {
         tell(format_args!("{}; to go on:\n    {}", Paint::stderr().yellow("interrupted"), self.resume()));
-        if self.session.json
-            && let Some(context) = TaskExecutionContext::find(self.store, self.task_id).await?
-        {
-            self.print_json(&context).await?;
+        if self.session.json {
+            self.print_json(None).await?;
         }
         Ok(Ending::Interrupted)
     }
 
-    async fn print_json(&self, context: &TaskExecutionContext) -> Result<(), Failure> {
-        match self.store.task(self.task_id).await? {
-            Some(task) => report::print_json(self.store, &task, context).await,
-            None => Err(Failure::unable(format!("task {} is not there any more", self.task_id))),
-        }
+    async fn print_json(&self, context: Option<&TaskExecutionContext>) -> Result<(), Failure> {
+        let task = self.door.task(self.task_id).await?.ok_or_else(|| unknown_task(self.task_id))?;
+        report::print_json(self.door, &task.item, context.unwrap_or(&task.context)).await
     }
 
     /// The files that were written, and the results of the steps on which no other depends, where they are few.
@@ -99,7 +70,7 @@ impl Outcome<'_> {
             |number: &usize| levels[*number].child_count == 0 || self.definition.steps[*number].handler == "render";
         let numbers: Vec<i32> = (0..levels.len()).filter(is_output).map(|number| number as i32).collect();
         if numbers.len() > OUTPUTS {
-            let show = self.session.database.command(&["task", "show", &self.task_id.to_string(), "--json"]);
+            let show = self.session.command(&["task", "show", &self.task_id.to_string(), "--json"]);
             tell(format_args!("{} have results: {show}", counted(context.completed_steps as usize, "step")));
             return Ok(());
         }

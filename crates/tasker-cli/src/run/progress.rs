@@ -10,11 +10,8 @@ use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{
-    board::{Board, News, Now},
-    lines,
-};
 use crate::{
+    board::{Board, News, Now, lines},
     output::{Paint, instant, tell, time},
     screen::Screen,
 };

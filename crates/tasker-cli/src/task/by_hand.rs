@@ -1,11 +1,12 @@
 //! The verbs by hand: retry, resolve, cancel of a task or a step, pause and resume of a task. Each says who did it, and why.
 
 use serde_json::json;
-use tasker::{Tasker, json, store::ByHand};
+use tasker::{json, store::TaskVerb};
 use uuid::Uuid;
 
 use crate::{
     Session,
+    door::{Door, StepVerb},
     ending::Failure,
     output::{print, print_json},
     subject::{Subject, SubjectArgs},
@@ -65,40 +66,38 @@ pub struct Why {
 }
 
 /// Does it, and prints the new state.
-pub async fn run(verb: Verb, session: &Session, tasker: &Tasker) -> Result<(), Failure> {
-    let store = tasker.store();
-    let actor = std::env::var("USER").ok();
+pub async fn run(verb: Verb, session: &Session, door: &Door) -> Result<(), Failure> {
     let (Verb::Retry { why, .. }
     | Verb::Resolve { why, .. }
     | Verb::Cancel { why, .. }
     | Verb::Pause { why, .. }
     | Verb::Resume { why, .. }) = &verb;
-    let by = ByHand { actor: actor.as_deref(), reason: why.reason.as_deref() };
+    let reason = why.reason.as_deref();
     let (id, state) = match &verb {
-        Verb::Retry { subject, .. } => match subject.find(store).await? {
-            Subject::Task(id) => (id, store.retry_task(id, by).await?.as_str()),
-            Subject::Step(id) => (id, store.retry_step(id, by).await?.as_str()),
+        Verb::Retry { subject, .. } => match subject.find(door).await? {
+            Subject::Task(id) => (id, door.to_task(TaskVerb::Retry, id, reason).await?.as_str()),
+            Subject::Step(id) => (id, door.to_step(StepVerb::Retry, id, reason).await?.as_str()),
         },
-        Verb::Resolve { subject, result, .. } => match (subject.find(store).await?, result) {
-            (Subject::Task(id), None) => (id, store.resolve_task(id, by).await?.as_str()),
+        Verb::Resolve { subject, result, .. } => match (subject.find(door).await?, result) {
+            (Subject::Task(id), None) => (id, door.to_task(TaskVerb::Resolve, id, reason).await?.as_str()),
             (Subject::Task(_), Some(_)) => {
                 return Err(Failure::misused("a task has no result: name the step whose result it is"));
             }
             (Subject::Step(id), result) => {
                 let result = json::check(result.as_deref().unwrap_or("null"))
                     .map_err(|e| Failure::misused(format!("--result: {e}")))?;
-                (id, store.resolve_step(id, &result, by).await?.as_str())
+                (id, door.to_step(StepVerb::Resolve(&result), id, reason).await?.as_str())
             }
         },
-        Verb::Cancel { subject, .. } => match subject.find(store).await? {
-            Subject::Task(id) => (id, store.cancel_task(id, by).await?.as_str()),
-            Subject::Step(id) => (id, store.cancel_step(id, by).await?.as_str()),
+        Verb::Cancel { subject, .. } => match subject.find(door).await? {
+            Subject::Task(id) => (id, door.to_task(TaskVerb::Cancel, id, reason).await?.as_str()),
+            Subject::Step(id) => (id, door.to_step(StepVerb::Cancel, id, reason).await?.as_str()),
         },
-        Verb::Pause { task_id, .. } => (*task_id, store.pause_task(*task_id, by).await.map(|_| "paused")?),
-        Verb::Resume { task_id, .. } => (*task_id, store.resume_task(*task_id, by).await?.as_str()),
+        Verb::Pause { task_id, .. } => {
+            (*task_id, door.to_task(TaskVerb::Pause, *task_id, reason).await.map(|_| "paused")?)
+        }
+        Verb::Resume { task_id, .. } => (*task_id, door.to_task(TaskVerb::Resume, *task_id, reason).await?.as_str()),
     };
-    // a hint: without it workers look within their poll interval
-    let _ = store.wake().await;
     match session.json {
         true => print_json(&json!({ "id": id, "state": state })),
         false => print(&format!("{id}: {state}\n")),

@@ -1,14 +1,12 @@
 //! `tasker task list`: the newest tasks, or those that match.
 
-use tasker::{
-    readiness::TaskState,
-    store::{Store, TaskFilter},
-};
+use tasker::{readiness::TaskState, store::TaskFilter};
 use uuid::Uuid;
 
 use super::submit::{tag, tags};
 use crate::{
     Session,
+    door::Door,
     ending::Failure,
     output::{Paint, columns, instant, print, print_json, time},
     report::state_word,
@@ -41,7 +39,7 @@ pub struct Args {
 }
 
 /// Lists.
-pub async fn run(args: Args, session: &Session, store: &Store) -> Result<(), Failure> {
+pub async fn run(args: Args, session: &Session, door: &Door) -> Result<(), Failure> {
     let filter = TaskFilter {
         state: args.state,
         execution_status: args.execution_status,
@@ -50,7 +48,7 @@ pub async fn run(args: Args, session: &Session, store: &Store) -> Result<(), Fai
         tags: tags(&args.tag),
         ..TaskFilter::default()
     };
-    let tasks = store.tasks(&filter, args.before, args.limit.into()).await?;
+    let tasks = door.tasks(&filter, args.before, args.limit).await?;
     if session.json {
         return print_json(&tasks);
     }

@@ -1,10 +1,10 @@
 //! `tasker task show`: a task and its steps.
 
-use tasker::{context::TaskExecutionContext, store::Store};
 use uuid::Uuid;
 
 use crate::{
     Session,
+    door::{Door, Task},
     ending::Failure,
     output::{Paint, instant, one_line, print},
     report,
@@ -23,11 +23,10 @@ pub struct Args {
 const INPUT_WIDTH: usize = 200;
 
 /// Shows.
-pub async fn run(Args { task_id }: Args, session: &Session, store: &Store) -> Result<(), Failure> {
-    let task = store.task(task_id).await?.ok_or_else(|| unknown_task(task_id))?;
-    let context = TaskExecutionContext::find(store, task_id).await?.ok_or_else(|| unknown_task(task_id))?;
+pub async fn run(Args { task_id }: Args, session: &Session, door: &Door) -> Result<(), Failure> {
+    let Task { item: task, input, context } = door.task(task_id).await?.ok_or_else(|| unknown_task(task_id))?;
     if session.json {
-        return report::print_json(store, &task, &context).await;
+        return report::print_json(door, &task, &context).await;
     }
     let paint = Paint::stdout();
     let mut text = format!("{} {}, submitted {}", paint.bold(&task.workflow), task.version, instant(task.created_at));
@@ -38,9 +37,7 @@ pub async fn run(Args { task_id }: Args, session: &Session, store: &Store) -> Re
     if let Some(summary) = task.summary {
         text += &format!("summary: {summary}\n");
     }
-    if let Some(input) = store.context_of(task_id).await? {
-        text += &format!("input: {}\n", one_line(&input, INPUT_WIDTH));
-    }
-    let steps = store.steps_of(task_id, 0, context.total_steps as i32, false).await?;
+    text += &format!("input: {}\n", one_line(&input, INPUT_WIDTH));
+    let steps = door.all_steps(task_id).await?;
     print(&(text + &report::step_lines(&steps.iter().collect::<Vec<_>>(), paint)))
 }

@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
-use tasker::{Submission, Tasker, workflow::Priority};
+use tasker::{Submission, workflow::Priority};
 
 use crate::{
     Session,
+    door::Door,
     ending::Failure,
     output::{print, print_json},
 };
@@ -65,7 +66,7 @@ pub fn named(workflow: &str) -> (&str, &str, Option<&str>) {
 }
 
 /// Submits, and prints the task's id.
-pub async fn run(args: Args, session: &Session, tasker: &Tasker) -> Result<(), Failure> {
+pub async fn run(args: Args, session: &Session, door: &Door) -> Result<(), Failure> {
     let (namespace, name, version) = named(&args.workflow);
     let input = tasker::json::check(&args.input).map_err(|why| Failure::misused(format!("--input: {why}")))?;
     let submission = Submission {
@@ -78,7 +79,7 @@ pub async fn run(args: Args, session: &Session, tasker: &Tasker) -> Result<(), F
         tags: tags(&args.tag),
         summary: args.summary,
     };
-    let submitted = tasker.submit(namespace, name, &input, submission).await?;
+    let submitted = door.submit(namespace, name, &input, submission).await?;
     match session.json {
         true => print_json(&json!({ "task_id": submitted.task_id, "existing": submitted.existing })),
         false => {

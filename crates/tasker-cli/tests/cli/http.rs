@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Where a started server listens, as it says itself.
-fn address(running: &mut Running) -> String {
+pub fn address(running: &mut Running) -> String {
     let mut lines = BufReader::new(running.stderr()).lines();
     let line = lines.find_map(|line| line.unwrap().strip_prefix("serving http://").map(str::to_owned)).unwrap();
     // it goes on to tell

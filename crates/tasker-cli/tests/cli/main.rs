@@ -2,7 +2,10 @@
 
 mod support;
 
+mod bad_servers;
 mod checking;
+mod completions;
+mod doors;
 mod endings;
 mod examples;
 mod guide;
@@ -12,3 +15,4 @@ mod looking;
 mod real_graphs;
 mod secrets;
 mod server;
+mod watching;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Output, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -53,7 +53,7 @@ impl Place {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        for name in ["DATABASE_URL", "TASKER_FOLDER", "RUST_LOG"] {
+        for name in ["DATABASE_URL", "TASKER_DIRECT_URL", "TASKER_FOLDER", "TASKER_SERVER", "TASKER_KEY", "RUST_LOG"] {
             command.env_remove(name);
         }
         if let Some(url) = &self.database {
@@ -79,7 +79,7 @@ impl Place {
 
     /// Starts `tasker`.
     pub fn start(&self, args: &[&str]) -> Running {
-        Running(Some(self.command(BINARY, args).spawn().unwrap()))
+        Running::of(self.command(BINARY, args))
     }
 
     /// Waits until a file has so many lines.
@@ -137,6 +137,16 @@ impl Running {
     pub fn signal(&self, name: &str) {
         let id = self.0.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// A command that may be another program.
+    pub fn of(mut command: Command) -> Running {
+        Running(Some(command.spawn().unwrap()))
+    }
+
+    /// What it prints, as it prints it: its end leaves nothing of that.
+    pub fn stdout(&mut self) -> ChildStdout {
+        self.0.as_mut().unwrap().stdout.take().unwrap()
     }
 
     /// What it tells, as it tells it: its end leaves nothing of that.

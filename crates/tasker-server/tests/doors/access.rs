@@ -156,9 +156,16 @@ fn every_operation_asks_every_role_for_what_it_declares() {
         .unwrap();
         assert_eq!(actor.as_deref(), Some("operator"));
         // open to all who reach the server, and nothing else is
-        for path in
-            ["/health/live", "/health/ready", "/health/status", "/livez", "/readyz", "/healthz", "/openapi.json"]
-        {
+        for path in [
+            "/health/live",
+            "/health/ready",
+            "/health/status",
+            "/livez",
+            "/readyz",
+            "/healthz",
+            "/openapi.json",
+            "/docs",
+        ] {
             assert!(doors.get(path).await.status.is_success(), "{path}");
         }
         for path in ["/v1/health", "/v1/tasks/health", "/v1/tasks/ready", "/v1/tasks/../health/live"] {

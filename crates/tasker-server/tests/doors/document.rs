@@ -40,6 +40,43 @@ fn the_document_is_the_one_that_was_agreed_on() {
     });
 }
 
+/// Everything that the document has stands on the page, every link on it leads somewhere, and nothing comes from elsewhere.
+#[test]
+fn the_page_has_what_the_document_has_and_loads_nothing() {
+    with_doors(async |doors| {
+        let document = doors.get("/openapi.json").await.ok();
+        let page = doors.get("/docs").await;
+        let policy = page.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; style-src 'unsafe-inline'"), "{policy}");
+        let page = String::from_utf8(page.body).unwrap();
+        for word in ["<script", "http://", "https://", "src=", "@import", "url("] {
+            assert!(!page.contains(word), "the page has {word}");
+        }
+        let ids: BTreeSet<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let links = page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next());
+        let mut wrong: BTreeSet<String> =
+            links.filter(|link| !ids.contains(link)).map(|link| format!("#{link} leads nowhere")).collect();
+        let mut has = |what: &str, id: &str| {
+            if !ids.contains(id) {
+                wrong.insert(format!("{what} is not on the page"));
+            }
+        };
+        for methods in document["paths"].as_object().unwrap().values() {
+            for operation in methods.as_object().unwrap().values() {
+                let id = operation["operationId"].as_str().unwrap();
+                has(id, id);
+            }
+        }
+        for name in
+            document["components"]["schemas"].as_object().unwrap().keys().filter(|name| !name.starts_with("Page_"))
+        {
+            has(name, &format!("schema-{name}"));
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert!(page.contains("<p class=\"may\">For operator, admin.</p>") && page.contains("unique_while_live"));
+    });
+}
+
 fn walk(value: &Value, document: &Value, wrong: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {

@@ -9,7 +9,7 @@ mod follow;
 use std::ops::Deref;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ pub(crate) use follow::Hub;
 pub use follow::{Batch, Subscription};
 
 /// Something that happened to a task or to one of its steps: a row of `tasker.events`.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Transition {
     /// Its place in the order of events; what one call did at once shares one.

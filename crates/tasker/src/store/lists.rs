@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A line of a list of tasks.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskListItem {
     /// Its id.

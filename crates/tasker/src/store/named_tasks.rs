@@ -1,7 +1,7 @@
 //! Reading registered workflows back: their versions, their graphs.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{FromRow, types::Json};
 
@@ -9,7 +9,7 @@ use super::Store;
 use crate::Error;
 
 /// A workflow's version.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NamedTask {
     /// Its id.
@@ -29,7 +29,7 @@ pub struct NamedTask {
 }
 
 /// A node of a workflow's graph.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NamedStep {
     /// Its number, from 0.
@@ -55,7 +55,7 @@ pub struct NamedStep {
 }
 
 /// A workflow's version, whole.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NamedTaskGraph {
     /// What it is.

@@ -1,6 +1,7 @@
 //! Submitting tasks, the verbs by hand, and reading tasks back.
 
 use chrono::{DateTime, Datelike, Utc};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
 use uuid::Uuid;
@@ -56,7 +57,7 @@ impl Submission {
 }
 
 /// A submitted task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Submitted {
     /// Its id.
     pub task_id: Uuid,

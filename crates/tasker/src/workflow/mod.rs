@@ -6,6 +6,7 @@
 
 mod builder;
 mod edges;
+mod file;
 mod graph;
 mod input;
 mod validate;

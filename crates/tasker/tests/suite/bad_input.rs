@@ -8,6 +8,7 @@ use tasker::{
     context::TaskExecutionContext,
     handlers::{Context, function},
     readiness::StepReadinessStatus,
+    store::Steps,
 };
 use uuid::Uuid;
 
@@ -119,7 +120,7 @@ fn whatever_comes_through_sql_is_refused_or_is_one_steps_own_trouble() {
             assert!(said.iter().any(|said| ends.starts_with(said)), "{what}: {ends}");
             assert!(TaskExecutionContext::find(db, *task).await.unwrap().is_some(), "{what}");
             assert_eq!(StepReadinessStatus::for_task(*task).all(db).await.unwrap().len(), 2, "{what}");
-            db.steps_of(*task, 0, 10, true).await.unwrap();
+            db.workflow_steps(*task, Steps::From(0, 10), true).await.unwrap();
         }
         worker.stop().await;
         assert_eq!(db.tasks(&Default::default(), None, 1000).await.unwrap().len(), accepted.len() + 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc};
 use sqlx::AssertSqlSafe;
-use tasker::{Outcome as Answer, Settings};
+use tasker::{Outcome as Answer, Settings, store::Steps};
 
 use crate::support::{Claim, Outcome, Play, Running, TestDatabase, does, with_database, with_real_clock};
 
@@ -79,7 +79,7 @@ fn a_wait_for_an_instant_beyond_all_is_one_for_the_last() {
         tasker.handle("test.age", does(async |_| Ok(Answer::WaitFor(Duration::MAX))));
         let worker = Running::start(&tasker, Settings::default());
         db.until("select bool_and(blocking_reason = 'scheduled_for_later') from tasker.step_readiness_statuses").await;
-        let steps = db.steps_of(play.task(), 0, 10, true).await.unwrap();
+        let steps = db.workflow_steps(play.task(), Steps::From(0, 10), true).await.unwrap();
         assert!(steps.iter().all(|step| step.next_retry_at.is_some_and(|at| at.year() > 9000)), "{steps:?}");
         worker.stop().await;
     });

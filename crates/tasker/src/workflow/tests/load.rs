@@ -45,6 +45,7 @@ steps:
 #[test]
 fn a_file_becomes_a_definition() {
     let definition = load(FULFIL);
+    assert_eq!(load(&definition.to_file().to_string()), definition, "and a definition a file");
     let retry = json!({"max_attempts": 5, "base_delay": "1s", "max_delay": "1h", "retryable": true});
     assert_eq!(
         serde_json::to_value(&definition).unwrap(),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use chrono::Utc;
 use tasker::readiness::StepState;
 
-use super::board::{Board, Now, Reason, Step};
+use super::{Board, Now, Reason, Step};
 use crate::output::{Paint, count, instant, time};
 
 /// What is said when a signal was heard.
@@ -37,29 +37,50 @@ fn rank(step: &Step) -> Option<u8> {
     }
 }
 
-fn is_dead(reason: &Reason) -> bool {
+/// Whether only a person can help.
+pub fn is_dead(reason: &Reason) -> bool {
     matches!(reason.word.as_str(), "not_retryable" | "retries_exhausted")
 }
 
 /// One step: its sign, name, state and time.
-pub fn line(step: &Step, width: usize, paint: Paint, now: Instant) -> String {
-    let name = format!("{:width$}", step.name);
-    let took = step.took.map(time).unwrap_or_default();
+fn line(step: &Step, width: usize, paint: Paint, now: Instant) -> String {
+    format!("{} {:width$}{}", sign(step, paint), step.name, state(step, paint, now))
+}
+
+/// A step's state in one sign.
+pub fn sign(step: &Step, paint: Paint) -> String {
     match &step.now {
-        Now::Unknown => format!("{} {}", paint.dim("·"), paint.dim(name)),
-        Now::Runs(since) => format!("{} {name}  {}{}", paint.cyan("▸"), paint.cyan(time(now - *since)), attempt(step)),
-        Now::Ended(StepState::Cancelled) => format!("{} {name}  cancelled", paint.red("✗")),
-        Now::Ended(StepState::Complete) => format!("{} {name}  {}{}", paint.green("✓"), paint.dim(took), attempt(step)),
-        Now::Ended(state) => format!("{} {name}  {state}", paint.green("✓")),
+        Now::Unknown => paint.dim("·"),
+        Now::Runs(_) => paint.cyan("▸"),
+        Now::Ended(StepState::Cancelled) => paint.red("✗"),
+        Now::Ended(_) => paint.green("✓"),
+        Now::Waits(reason) if is_dead(reason) => paint.red("✗"),
+        Now::Waits(reason) if reason.word == "dependencies_not_satisfied" => paint.dim("·"),
+        Now::Waits(_) => paint.yellow("◦"),
+    }
+}
+
+/// A step's state in words, as they stand behind its name.
+pub fn state(step: &Step, paint: Paint, now: Instant) -> String {
+    match &step.now {
+        Now::Unknown => String::new(),
+        Now::Runs(since) => {
+            format!("  {}{}", paint.cyan(time(now.saturating_duration_since(*since))), attempt(step))
+        }
+        Now::Ended(StepState::Complete) => {
+            let took = step.took.map(|took| format!("  {}", paint.dim(time(took)))).unwrap_or_default();
+            format!("{took}{}", attempt(step))
+        }
+        Now::Ended(state) => format!("  {state}"),
         Now::Waits(reason) => {
-            let (sign, word) = match reason.word.as_str() {
-                _ if is_dead(reason) => (paint.red("✗"), paint.red(&reason.word)),
-                "dependencies_not_satisfied" => (paint.dim("·"), paint.dim(&reason.word)),
-                _ => (paint.yellow("◦"), paint.yellow(&reason.word)),
+            let word = match reason.word.as_str() {
+                _ if is_dead(reason) => paint.red(&reason.word),
+                "dependencies_not_satisfied" => paint.dim(&reason.word),
+                _ => paint.yellow(&reason.word),
             };
             let detail = detail(reason);
             let error = step.error.as_deref().map(|error| format!("  {}", paint.dim(error))).unwrap_or_default();
-            format!("{sign} {name}  {word}{}{}{error}", paint.dim(detail), attempt(step))
+            format!("  {word}{}{}{error}", paint.dim(detail), attempt(step))
         }
     }
 }
@@ -150,7 +171,7 @@ mod tests {
         let board = board();
         let lines = steps(&board, 7, Paint::none(), board.started + Duration::from_secs(2));
         let expected = [
-            "✓ done       attempt 3 of 3",
+            "✓ done     attempt 3 of 3",
             "· waits    dependencies_not_satisfied 1/2  attempt 3 of 3",
             "▸ runs     2.0s  attempt 3 of 3",
             "✗ broken   retries_exhausted  attempt 3 of 3",

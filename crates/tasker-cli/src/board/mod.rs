@@ -1,12 +1,14 @@
 //! What a progress view knows of each step: the engine's events as they happen, and between them the readiness view's word.
 
+pub mod lines;
+
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tasker::{
     Event,
     readiness::{StepReadinessStatus, StepState},
-    store::Verdict,
+    store::{Verdict, WorkflowStep},
 };
 
 use crate::output::one_line;
@@ -89,6 +91,24 @@ impl Board {
         }
     }
 
+    /// With a task's steps as they stand.
+    pub fn of(steps: &[WorkflowStep]) -> Board {
+        let mut board = Board::new(steps.iter().map(|step| step.name.clone()));
+        board.see(steps.iter().map(|step| step.readiness.clone()).collect(), board.started);
+        for step in steps {
+            board.blame(step.step_number, step.error.as_deref());
+        }
+        board.take_news();
+        board
+    }
+
+    /// Takes in what a step's last failure said.
+    pub fn blame(&mut self, step_number: i32, error: Option<&str>) {
+        if let Some(step) = self.steps.get_mut(step_number as usize) {
+            step.error = error.map(|error| one_line(error, 200));
+        }
+    }
+
     /// Takes in what the engine did.
     pub fn hear(&mut self, event: Event, at: Instant) {
         let number = match &event {
@@ -149,6 +169,9 @@ impl Board {
                 }),
             };
             if now != step.now {
+                if let (Now::Runs(since), Now::Ended(_)) = (&step.now, &now) {
+                    step.took = Some(asked_at.saturating_duration_since(*since));
+                }
                 step.now = now.clone();
                 self.news.push(News::Changed { step: number, now });
             }
@@ -165,18 +188,23 @@ impl Board {
         self.steps.iter().filter(|step| step.is_satisfied()).count()
     }
 
-    /// How many steps run, and how many do not, for each of the view's reasons, in the order of the steps.
+    /// How many steps run, and how many do not, for each of the view's reasons.
     pub fn tally(&self) -> Vec<(&str, usize)> {
-        let mut tally: Vec<(&str, usize)> = vec![("in_progress", 0)];
-        for word in self.steps.iter().filter_map(Step::word) {
-            match tally.iter_mut().find(|(known, _)| *known == word) {
-                Some((_, count)) => *count += 1,
-                None => tally.push((word, 1)),
-            }
-        }
-        tally.retain(|(_, count)| *count > 0);
-        tally
+        tally(&self.steps)
     }
+}
+
+/// How many of some steps run, and how many do not, for each of the view's reasons, in the order of the steps.
+pub fn tally<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Vec<(&'a str, usize)> {
+    let mut tally: Vec<(&str, usize)> = vec![("in_progress", 0)];
+    for word in steps.into_iter().filter_map(Step::word) {
+        match tally.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => tally.push((word, 1)),
+        }
+    }
+    tally.retain(|(_, count)| *count > 0);
+    tally
 }
 
 impl Step {
