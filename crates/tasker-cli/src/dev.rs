@@ -50,14 +50,14 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
     }
     let address = listener.local_addr().map_err(|why| Failure::unable(format!("it cannot be listened on: {why}")))?;
     tell(format_args!(
-        "serving {}\nfor example: tasker task submit shop.parcel --server http://{address} --input '{{\"item\": \"anvil\", \"grams\": 9000}}'\nor: curl -sX POST http://{address}/v1/tasks -H 'Content-Type: application/json' \\\n  -d '{{\"namespace\": \"shop\", \"name\": \"parcel\", \"input\": {{\"item\": \"anvil\", \"grams\": 9000}}}}'",
+        "serving {}\nto look around: http://{address}/graphiql\nfor example: tasker task submit shop.parcel --server http://{address} --input '{{\"item\": \"anvil\", \"grams\": 9000}}'\nor: curl -sX POST http://{address}/v1/tasks -H 'Content-Type: application/json' \\\n  -d '{{\"namespace\": \"shop\", \"name\": \"parcel\", \"input\": {{\"item\": \"anvil\", \"grams\": 9000}}}}'",
         addresses(&listener)?
     ));
     let worker = tasker.worker(WorkerOptions { concurrency: args.concurrency, ..WorkerOptions::default() });
     // neither goes on without the other
     let stop = &session.stop;
     let (served, worked) = tokio::join!(
-        async { (tasker_server::serve(listener, tasker.clone(), access, stop.clone()).await, stop.cancel()).0 },
+        async { (tasker_server::serve_dev(listener, tasker.clone(), access, stop.clone()).await, stop.cancel()).0 },
         async { (worker.run(stop.clone()).await, stop.cancel()).0 }
     );
     tasker.close().await;

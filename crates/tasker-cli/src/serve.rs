@@ -12,7 +12,7 @@ use crate::{
     output::tell,
 };
 
-/// Serve REST and events over HTTP, until SIGTERM or Ctrl-C
+/// Serve REST, GraphQL and events over HTTP, until SIGTERM or Ctrl-C
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]

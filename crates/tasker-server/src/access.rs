@@ -156,6 +156,32 @@ impl Caller {
         self.key.as_ref()?.namespaces.as_deref()
     }
 
+    /// The same, for a filter.
+    pub fn within(&self) -> Option<Vec<String>> {
+        self.namespaces().map(<[String]>::to_vec)
+    }
+
+    /// He, asking for another operation than the route's own.
+    pub fn asking_for(&self, operation: &str) -> Caller {
+        Caller { key: self.key.clone(), operation: operation.to_owned() }
+    }
+
+    /// What he may.
+    pub fn role(&self) -> Role {
+        self.key.as_ref().map_or(Role::Admin, |key| key.role)
+    }
+
+    /// Refuses what his role does not allow.
+    pub fn needs(&self, permission: Permission) -> Result<(), Problem> {
+        let role = self.role();
+        if role.may(permission) {
+            return Ok(());
+        }
+        let able = Role::ALL.into_iter().filter(|role| role.may(permission)).map(Role::as_str);
+        let needed = able.collect::<Vec<_>>().join(" or ");
+        Err(forbidden(format!("a {role} may not: this takes {needed}")))
+    }
+
     /// Whether things of a namespace are there for him.
     pub fn is_within(&self, namespace: &str) -> bool {
         self.namespaces().is_none_or(|names| names.iter().any(|name| name == namespace))
@@ -197,7 +223,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-fn forbidden(detail: impl Into<String>) -> Problem {
+pub(crate) fn forbidden(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
 }
 
@@ -228,17 +254,8 @@ async fn admit(app: &App, parts: &mut Parts) -> Result<Caller, Problem> {
     let Some(route) = app.door.routes.get(&(method, path)) else {
         return Err(forbidden("this route declares no permission, and is closed"));
     };
-    let role = key.as_ref().map_or(Role::Admin, |key| key.role);
-    if !role.may(route.permission) {
-        let needed = Role::ALL
-            .into_iter()
-            .filter(|role| role.may(route.permission))
-            .map(Role::as_str)
-            .collect::<Vec<_>>()
-            .join(" or ");
-        return Err(forbidden(format!("a {role} may not: this takes {needed}")));
-    }
     let caller = Caller { key, operation: route.operation.clone() };
+    caller.needs(route.permission)?;
     if let Some(names) = caller.namespaces() {
         within(app, parts, names).await?;
     }

@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use tasker::json;
 use utoipa::ToSchema;
 
@@ -25,15 +26,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        require(&request, &["application/json"])?;
-        let bytes = bytes(request, state).await?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad_body", "the body is not UTF-8"))?;
-        // an empty body says nothing
-        let text = if text.trim().is_empty() { "{}" } else { text };
-        json::check(text).map_err(|why| Problem::bad("json", format!("the body: {why}")))?;
-        serde_json::from_str(text).map(Body).map_err(|why| Problem::bad("bad_body", format!("the body: {why}")))
+        read(json_text(request, state).await?.get()).map(Body)
     }
+}
+
+/// A body in JSON, as it came.
+pub async fn json_text<S: Send + Sync>(request: Request, state: &S) -> Result<Box<RawValue>, Problem> {
+    require(&request, &["application/json"])?;
+    let bytes = bytes(request, state).await?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad_body", "the body is not UTF-8"))?;
+    // an empty body says nothing
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    json::check(text).map_err(|why| Problem::bad("json", format!("the body: {why}")))
+}
+
+/// What a body in JSON says.
+pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    serde_json::from_str(text).map_err(|why| Problem::bad("bad_body", format!("the body: {why}")))
 }
 
 /// A body's bytes.

@@ -1,17 +1,20 @@
-//! The doors of Tasker over HTTP: REST under `/v1`, events as they happen, health. It has no rule of its own: each route is one call on the
-//! library, and the views' words go out unchanged.
+//! The doors of Tasker over HTTP: REST under `/v1`, GraphQL at `/graphql`, events as they happen, health. It has no rule of its own: each route and each resolver is one call
+//! on the library, and the views' words go out unchanged.
 
 mod access;
+mod acts;
 mod answer;
 mod database;
 pub mod diagram;
 mod docs;
 mod etag;
+mod following;
+mod graphql;
 mod health;
 mod problem;
 mod rest;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use tasker::Tasker;
@@ -21,6 +24,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 
 pub use access::Access;
+pub use graphql::schema as graphql_schema;
 pub use problem::Problem;
 
 /// The greatest size of a request's body, in bytes, but for definitions of workflows: 1 MiB.
@@ -35,6 +39,7 @@ pub(crate) struct App {
     database: database::Watch,
     layouts: diagram::Layouts,
     door: access::Door,
+    graphql: Arc<graphql::Graphql>,
     /// Cancelled when the server is to end: what streams ends, and it is no longer ready.
     stop: CancellationToken,
 }
@@ -46,6 +51,7 @@ pub fn routes(tasker: Tasker, access: Access, stop: CancellationToken) -> (Route
         database: database::Watch::start(tasker.clone(), stop.clone()),
         layouts: diagram::Layouts::default(),
         door: access::Door::new(access, &openapi),
+        graphql: Arc::default(),
         tasker,
         stop,
     };
@@ -54,7 +60,8 @@ pub fn routes(tasker: Tasker, access: Access, stop: CancellationToken) -> (Route
         .layer(middleware::from_fn(etag::tag))
         .layer(middleware::from_fn_with_state(app.clone(), access::enter))
         .layer(middleware::from_fn_with_state(app.clone(), database::guard))
-        .layer(DefaultBodyLimit::max(MAX_BODY));
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(graphql::speak));
     // these are open to whoever reaches the server
     let router = Router::new()
         .merge(health::routes())
@@ -86,6 +93,29 @@ pub async fn access(tasker: &Tasker, address: SocketAddr) -> io::Result<Access> 
 /// # Errors
 /// The listener's; [`Access::Open`] on an address that others can reach.
 pub async fn serve(listener: TcpListener, tasker: Tasker, access: Access, stop: CancellationToken) -> io::Result<()> {
+    serve_with(listener, tasker, access, stop, Router::new()).await
+}
+
+/// The same for a developer: with GraphiQL, a page to ask GraphQL from, at `/graphiql`.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_dev(
+    listener: TcpListener,
+    tasker: Tasker,
+    access: Access,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    serve_with(listener, tasker, access, stop, graphql::graphiql::routes()).await
+}
+
+async fn serve_with(
+    listener: TcpListener,
+    tasker: Tasker,
+    access: Access,
+    stop: CancellationToken,
+    pages: Router,
+) -> io::Result<()> {
     if access == Access::Open && !listener.local_addr()?.ip().is_loopback() {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
@@ -93,5 +123,5 @@ pub async fn serve(listener: TcpListener, tasker: Tasker, access: Access, stop: 
         ));
     }
     let (router, _) = routes(tasker, access, stop.clone());
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router.merge(pages)).with_graceful_shutdown(stop.cancelled_owned()).await
 }

@@ -40,6 +40,11 @@ impl Problem {
         }
     }
 
+    /// Its stable word, and its sentence.
+    pub(crate) fn told(&self) -> (&str, &str) {
+        (&self.code, &self.detail)
+    }
+
     /// Whether its status is this one.
     pub(crate) fn is(&self, status: StatusCode) -> bool {
         self.status == status.as_u16()
@@ -122,7 +127,9 @@ impl From<Error> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, axum::Json(self)).into_response();
+        let mut response = (status, axum::Json(&self)).into_response();
+        // for a door that speaks otherwise
+        response.extensions_mut().insert(self);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -15,6 +15,7 @@ use crate::{
 /// A row of `tasker.task_execution_contexts`.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
 pub struct TaskExecutionContext {
     /// The task.
     pub task_id: Uuid,
@@ -57,10 +58,12 @@ pub struct TaskExecutionContext {
 /// A row of `tasker.task_workflow_summaries`.
 #[derive(Clone, Debug, Serialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject), graphql(name = "TaskWorkflowSummaryRow"))]
 pub struct TaskWorkflowSummary {
     /// Its execution context.
     #[serde(flatten)]
     #[sqlx(flatten)]
+    #[cfg_attr(feature = "graphql", graphql(flatten))]
     pub context: TaskExecutionContext,
     /// Ids of its steps without parents.
     pub root_step_ids: Vec<Uuid>,
@@ -70,6 +73,7 @@ pub struct TaskWorkflowSummary {
     pub blocked_step_ids: Vec<Uuid>,
     /// Their blocking reasons, keyed by step id.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    #[cfg_attr(feature = "graphql", graphql(skip))]
     pub blocking_reasons: Json<Box<RawValue>>,
     /// Ids of the steps that are ready.
     pub next_executable_step_ids: Vec<Uuid>,
@@ -83,12 +87,21 @@ impl TaskWorkflowSummary {
     /// # Errors
     /// [`Error::Database`].
     pub async fn find(store: &Store, task_id: Uuid) -> Result<Option<TaskWorkflowSummary>, Error> {
+        Ok(Self::for_tasks(store, &[task_id]).await?.into_iter().next())
+    }
+
+    /// Summaries of tasks, of those that there are. One statement.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn for_tasks(store: &Store, task_ids: &[Uuid]) -> Result<Vec<TaskWorkflowSummary>, Error> {
         let columns = COLUMNS.trim_end_matches("from ");
         let sql = format!(
             "{columns}, c.root_step_ids, c.root_step_count, c.blocked_step_ids, c.blocking_reasons, c.next_executable_step_ids, c.processing_strategy
-             from tasker.task_workflow_summaries c where c.task_id = $1"
+             from (select distinct unnest($1::uuid[]) as id) w
+             cross join lateral (select * from tasker.task_workflow_summaries c where c.task_id = w.id offset 0) c"
         );
-        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_optional(store.pool()).await?)
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_ids).fetch_all(store.pool()).await?)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{Error, store::Store};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::Enum), graphql(rename_items = "snake_case"))]
 pub enum StepState {
     /// Nothing has happened, or it may be claimed again.
     Pending,
@@ -38,6 +39,7 @@ pub enum StepState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::Enum), graphql(rename_items = "snake_case"))]
 pub enum TaskState {
     /// No step has been claimed.
     Pending,
@@ -111,6 +113,7 @@ impl TaskState {
 /// A row of `tasker.step_readiness_statuses`.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
 pub struct StepReadinessStatus {
     /// The step's id.
     pub workflow_step_id: Uuid,

@@ -24,8 +24,9 @@ const KEPT: usize = 200;
 const MAX_STEPS: i64 = 100_000;
 
 /// What a picture is written in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema, async_graphql::Enum)]
 #[serde(rename_all = "snake_case")]
+#[graphql(name = "DiagramFormat", rename_items = "snake_case")]
 pub enum Format {
     /// An image.
     #[default]

@@ -6,13 +6,14 @@ mod named_tasks;
 mod tasks;
 mod workflow_steps;
 
+pub(crate) use events::HEARTBEAT;
 use utoipa::{
     OpenApi,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, access::SCHEME, problem::Problem};
+use crate::{App, access::SCHEME, graphql, problem::Problem};
 
 /// The document's head.
 #[derive(OpenApi)]
@@ -26,7 +27,8 @@ use crate::{App, access::SCHEME, problem::Problem};
         (name = "named tasks", description = "Workflows' versions"),
         (name = "tasks", description = "Submissions of workflows"),
         (name = "workflow steps", description = "The steps of tasks"),
-        (name = "events", description = "What happens, as it happens")
+        (name = "events", description = "What happens, as it happens"),
+        (name = "graphql", description = "All of it in one query")
     )
 )]
 struct Head;
@@ -61,4 +63,5 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(diagrams::of_task))
         .routes(routes!(diagrams::of_workflow))
         .routes(routes!(events::stream))
+        .routes(routes!(graphql::answer))
 }

@@ -6,16 +6,17 @@ use axum::{
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tasker::{
     store::{NamedTask, NamedTaskGraph},
-    workflow::{Definition, MAX_BYTES},
+    workflow::MAX_BYTES,
 };
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use crate::{
     App,
     access::Caller,
+    acts::{self, Registered},
     answer::{Listed, Page, Path, Query, limit, require},
     problem::Problem,
 };
@@ -50,19 +51,6 @@ pub(crate) async fn list(
     Ok(Listed::new(items, limit, &uri, "before", |item| item.named_task_id.to_string()))
 }
 
-/// What was registered.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Registered {
-    /// The version's id.
-    named_task_id: i32,
-    /// The tenant.
-    namespace: String,
-    /// The workflow's name.
-    name: String,
-    /// The version.
-    version: String,
-}
-
 /// Register a workflow's version
 ///
 /// The body is a workflow as in a file, in YAML or JSON, at most 16 MiB. The same content again changes nothing; another one under the same version is
@@ -81,23 +69,9 @@ pub(crate) async fn register(State(app): State<App>, caller: Caller, request: Re
             format!("a definition has at most {} MiB", MAX_BYTES >> 20),
         )
     })?;
-    // JSON is YAML
-    let definition = tokio::task::spawn_blocking(move || Definition::from_yaml("the body", &bytes, None, &[])).await;
-    let definition = definition
-        .map_err(|_| Problem::bad("definition", "the definition cannot be read"))?
-        .map_err(|refused| Problem::bad("definition", refused.to_string()))?;
-    if !caller.is_within(&definition.namespace) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            format!("this key is not for the namespace {}", definition.namespace),
-        ));
-    }
-    caller.asks(&app, &format!("{}.{} {}", definition.namespace, definition.name, definition.version), None).await?;
-    let named_task_id = app.tasker.register_definition(&definition).await?;
-    let Definition { namespace, name, version, .. } = definition;
+    let registered = acts::register(&app, &caller, bytes.into()).await?;
+    let Registered { namespace, name, version, .. } = &registered;
     let place = format!("/v1/named_tasks/{namespace}/{name}/{version}");
-    let registered = Registered { named_task_id, namespace, name, version };
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(registered)).into_response())
 }
 

@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::{
     App,
     access::Caller,
+    acts::{self, Bulk},
     answer::{Body, Listed, Page, Path, Query, limit},
     problem::Problem,
 };
@@ -92,13 +93,7 @@ pub(crate) async fn submit(
         tags: task.tags,
         summary: task.summary,
     };
-    let namespace = task.namespace.unwrap_or_else(|| "default".into());
-    let input = task.input.unwrap_or_else(|| RawValue::from_string("{}".into()).unwrap_or_default());
-    if !caller.is_within(&namespace) {
-        return Err(Problem::unknown("unknown_workflow", format_args!("workflow {namespace}.{}", task.name)));
-    }
-    caller.asks(&app, &format!("{namespace}.{}", task.name), None).await?;
-    let submitted = app.tasker.submit(&namespace, &task.name, &input, submission).await?;
+    let submitted = acts::submit(&app, &caller, task.namespace, &task.name, task.input, submission).await?;
     let status = if submitted.existing { StatusCode::OK } else { StatusCode::CREATED };
     let place = format!("/v1/tasks/{}", submitted.task_id);
     let answer = SubmittedTask { task_id: submitted.task_id, existing: submitted.existing };
@@ -156,14 +151,9 @@ impl Which {
             context: object("context", self.context)?,
             created_after: self.created_after,
             created_before: self.created_before,
-            within: within(caller),
+            within: caller.within(),
         })
     }
-}
-
-/// The namespaces to which a caller is limited.
-fn within(caller: &Caller) -> Option<Vec<String>> {
-    caller.namespaces().map(<[String]>::to_vec)
 }
 
 /// List tasks, the newest first
@@ -243,26 +233,8 @@ pub(crate) async fn act(
     Path((task_id, verb)): Path<(Uuid, TaskVerb)>,
     Body(why): Body<Why>,
 ) -> Result<Json<TaskNow>, Problem> {
-    let by = caller.asks(&app, &format!("{} {task_id}", verb.as_str()), why.reason.as_deref()).await?;
-    let state = app.tasker.store().to_task(verb, task_id, by).await?;
-    app.tasker.wake();
+    let state = acts::on_task(&app, &caller, task_id, verb, why.reason.as_deref()).await?;
     Ok(Json(TaskNow { task_id, state }))
-}
-
-/// A verb over all tasks that match.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Bulk {
-    /// What to do.
-    verb: TaskVerb,
-    /// To which tasks; an empty one matches all.
-    filter: TaskFilter,
-    /// Kept in the history of each.
-    reason: Option<String>,
-    /// Only to those older than this task: a report's `next`.
-    before: Option<Uuid>,
-    /// To at most so many, 1 to 10,000; 1,000 by default.
-    limit: Option<u64>,
 }
 
 /// What a verb over many tasks would touch.
@@ -274,9 +246,6 @@ pub(crate) struct Preview {
     newest: Vec<TaskListItem>,
 }
 
-/// How many tasks a call acts on at most.
-const MAX_BULK: u64 = 10_000;
-
 /// Do something to all tasks that match
 ///
 /// The newest first, each on its own: what was done stays done, and what refuses is counted. `next` of the answer, given as `before`, goes on.
@@ -284,18 +253,9 @@ const MAX_BULK: u64 = 10_000;
 pub(crate) async fn bulk(
     State(app): State<App>,
     caller: Caller,
-    Body(mut bulk): Body<Bulk>,
+    Body(bulk): Body<Bulk>,
 ) -> Result<Json<BulkReport>, Problem> {
-    let limit = bulk.limit.unwrap_or(1_000);
-    if !(1..=MAX_BULK).contains(&limit) {
-        return Err(Problem::bad("bad_limit", format!("limit is a number from 1 to {MAX_BULK}")));
-    }
-    bulk.filter.within = within(&caller);
-    let object = format!("{} {}", bulk.verb.as_str(), serde_json::to_string(&bulk.filter).unwrap_or_default());
-    let by = caller.asks(&app, &object, bulk.reason.as_deref()).await?;
-    let report = app.tasker.store().to_tasks(bulk.verb, &bulk.filter, bulk.before, limit, by).await?;
-    app.tasker.wake();
-    Ok(Json(report))
+    Ok(Json(acts::on_tasks(&app, &caller, bulk).await?))
 }
 
 /// See what doing something to all tasks that match would touch
@@ -303,12 +263,9 @@ pub(crate) async fn bulk(
 pub(crate) async fn preview(
     State(app): State<App>,
     caller: Caller,
-    Body(mut filter): Body<TaskFilter>,
+    Body(filter): Body<TaskFilter>,
 ) -> Result<Json<Preview>, Problem> {
-    let store = app.tasker.store();
-    filter.within = within(&caller);
-    let matched = store.count_tasks(&filter, MAX_BULK as i64 + 1).await?;
-    let newest = store.tasks(&filter, None, 20).await?;
+    let (matched, newest) = acts::preview(&app, &caller, filter).await?;
     Ok(Json(Preview { matched, newest }))
 }
 

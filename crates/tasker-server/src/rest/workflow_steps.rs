@@ -17,6 +17,7 @@ use super::tasks::{After, Why};
 use crate::{
     App,
     access::Caller,
+    acts::{self, StepVerb},
     answer::{Body, Listed, Page, Path, Query, limit},
     problem::Problem,
 };
@@ -82,9 +83,15 @@ pub(crate) struct StepNow {
     state: StepState,
 }
 
-fn now(app: &App, workflow_step_id: Uuid, state: StepState) -> Json<StepNow> {
-    app.tasker.wake();
-    Json(StepNow { workflow_step_id, state })
+async fn act(
+    app: &App,
+    caller: &Caller,
+    id: Uuid,
+    verb: StepVerb<'_>,
+    reason: Option<String>,
+) -> Result<Json<StepNow>, Problem> {
+    let state = acts::on_step(app, caller, id, verb, reason.as_deref()).await?;
+    Ok(Json(StepNow { workflow_step_id: id, state }))
 }
 
 /// Begin a dead or cancelled step anew
@@ -100,9 +107,7 @@ pub(crate) async fn retry(
     Path(id): Path<Uuid>,
     Body(why): Body<Why>,
 ) -> Result<Json<StepNow>, Problem> {
-    let by = caller.asks(&app, &id.to_string(), why.reason.as_deref()).await?;
-    let state = app.tasker.store().retry_step(id, by).await?;
-    Ok(now(&app, id, state))
+    act(&app, &caller, id, StepVerb::Retry, why.reason).await
 }
 
 /// Cancel an unfinished step of a live task, also while it runs
@@ -116,9 +121,7 @@ pub(crate) async fn cancel(
     Path(id): Path<Uuid>,
     Body(why): Body<Why>,
 ) -> Result<Json<StepNow>, Problem> {
-    let by = caller.asks(&app, &id.to_string(), why.reason.as_deref()).await?;
-    let state = app.tasker.store().cancel_step(id, by).await?;
-    Ok(now(&app, id, state))
+    act(&app, &caller, id, StepVerb::Cancel, why.reason).await
 }
 
 /// A result by hand.
@@ -144,9 +147,7 @@ pub(crate) async fn resolve(
     Path(id): Path<Uuid>,
     Body(Resolution { result, reason }): Body<Resolution>,
 ) -> Result<Json<StepNow>, Problem> {
-    let by = caller.asks(&app, &id.to_string(), reason.as_deref()).await?;
-    let state = app.tasker.store().resolve_step(id, &result, by).await?;
-    Ok(now(&app, id, state))
+    act(&app, &caller, id, StepVerb::Resolve(&result), reason).await
 }
 
 /// An input by hand.
@@ -171,9 +172,7 @@ pub(crate) async fn edit_input(
     Path(id): Path<Uuid>,
     Body(Input { input, reason }): Body<Input>,
 ) -> Result<Json<StepNow>, Problem> {
-    let by = caller.asks(&app, &id.to_string(), reason.as_deref()).await?;
-    let state = app.tasker.store().edit_step_input(id, &input, by).await?;
-    Ok(now(&app, id, state))
+    act(&app, &caller, id, StepVerb::EditInput(&input), reason).await
 }
 
 /// Another limit.
@@ -197,9 +196,7 @@ pub(crate) async fn change_limit(
     Path(id): Path<Uuid>,
     Body(Limit { retry_limit, reason }): Body<Limit>,
 ) -> Result<Json<StepNow>, Problem> {
-    let by = caller.asks(&app, &id.to_string(), reason.as_deref()).await?;
-    let state = app.tasker.store().change_retry_limit(id, retry_limit, by).await?;
-    Ok(now(&app, id, state))
+    act(&app, &caller, id, StepVerb::ChangeLimit(retry_limit), reason).await
 }
 
 /// List what happened to a step, the first first

@@ -85,6 +85,12 @@ fn without_its_database_it_says_so_within_two_seconds_and_recovers_by_itself() {
                 assert_eq!(answer.await.status, StatusCode::SERVICE_UNAVAILABLE);
             }
             assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+            // and in GraphQL's words
+            let answer = doors.graphql("{ tasks { nodes { taskId } } }", json!({})).await;
+            assert_eq!(
+                (answer.status, answer.header("retry-after"), answer.graphql_code().as_str()),
+                (StatusCode::SERVICE_UNAVAILABLE, "1", "unavailable")
+            );
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert_eq!(doors.get("/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(doors.get("/health/status").await.ok()["database"], "does_not_answer");
@@ -120,6 +126,9 @@ fn a_statement_that_takes_too_long_is_ended() {
         for _ in 0..12 {
             assert_eq!(doors.get("/v1/tasks").await.refusal(), (503, "unavailable".into()));
         }
+        let answer = doors.graphql("{ tasks { nodes { taskId } } namedTasks { nodes { name } } }", json!({})).await;
+        assert_eq!((answer.status, answer.graphql_code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+        assert_eq!(answer.json()["data"], json!({ "tasks": null, "namedTasks": { "nodes": [] } }));
         assert_eq!(doors.get("/v1/named_tasks").await.status, StatusCode::OK);
         holder.rollback().await.unwrap();
         assert_eq!(doors.get("/v1/tasks").await.status, StatusCode::OK);

@@ -49,12 +49,22 @@ impl tracing::field::Visit for Told {
     }
 }
 
-#[test]
-fn a_route_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
+/// Counts from now on, in this process: the routes of other tests in it would be counted, too.
+pub fn counting() -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
-    // the routes of other tests in this process would be counted, too
     let filter = tracing_subscriber::filter::Targets::new().with_target("sqlx::query", tracing::Level::DEBUG);
     tracing_subscriber::registry().with(Counter(count.clone()).with_filter(filter)).init();
+    count
+}
+
+/// How many there have been.
+pub fn so_far(count: &AtomicUsize) -> usize {
+    count.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_route_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
+    let count = counting();
     with_doors(async |doors| {
         let mut counts: Vec<BTreeMap<String, usize>> = Vec::new();
         for (name, size) in [("small", 10), ("large", 1000)] {
@@ -156,9 +166,9 @@ fn a_route_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
                 if method == Method::GET {
                     doors.ask(request()).await.ok_status(what);
                 }
-                let before = count.load(Ordering::SeqCst);
+                let before = so_far(&count);
                 doors.ask(request()).await.ok_status(what);
-                of_size.insert(what.to_owned(), count.load(Ordering::SeqCst) - before);
+                of_size.insert(what.to_owned(), so_far(&count) - before);
             }
             let _ = first;
             counts.push(of_size);

@@ -21,8 +21,10 @@ pub use follow::{Batch, Subscription};
 /// Something that happened to a task or to one of its steps: a row of `tasker.events`.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject), graphql(name = "TransitionRow"))]
 pub struct Transition {
     /// Its place in the order of events; what one call did at once shares one.
+    #[cfg_attr(feature = "graphql", graphql(skip))]
     pub number: i64,
     /// The task.
     pub task_id: Uuid,

@@ -16,6 +16,19 @@ impl FromRow<'_, PgRow> for Event {
     }
 }
 
+/// What happened to whom, and from where on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct History {
+    /// The task.
+    pub task_id: Uuid,
+    /// One of its steps; `None`: the task and all of its steps.
+    pub step_number: Option<i32>,
+    /// After this place: a number, and the step's number where it happened to a step.
+    pub after: Option<(i64, Option<i32>)>,
+    /// At most so many.
+    pub at_most: i64,
+}
+
 /// The columns of [`Transition`].
 const COLUMNS: &str = "number, task_id, step_number, workflow_step_id, kind, to_state, at, attempt, error_kind, next_retry_at, actor, reason";
 
@@ -93,6 +106,37 @@ impl Store {
             .bind(at_most)
             .fetch_all(&self.pool)
             .await?)
+    }
+
+    /// The same for many tasks and steps, each from its own place on. One statement; each transition with the place of what it was asked for in `of`.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn transitions_of(&self, of: &[History]) -> Result<Vec<(usize, Transition)>, Error> {
+        let after = |history: &History| history.after.unwrap_or((-1, None));
+        let sql = format!(
+            "select w.place, e.* from unnest($1::uuid[], $2::int[], $3::bigint[], $4::int[], $5::bigint[])
+               with ordinality w(task_id, step_number, after, after_step, at_most, place)
+             cross join lateral (
+               (select {COLUMNS} from tasker.events e
+                where w.step_number is null and e.task_id = w.task_id and (e.number, coalesce(e.step_number, -1)) > (w.after, w.after_step)
+                order by e.number, coalesce(e.step_number, -1) limit w.at_most)
+               union all
+               (select {COLUMNS} from tasker.events e
+                where e.step_number = w.step_number and e.task_id = w.task_id and (e.number, e.step_number) > (w.after, w.after_step)
+                order by e.number limit w.at_most)) e
+             order by w.place, e.number, coalesce(e.step_number, -1)"
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(of.iter().map(|history| history.task_id).collect::<Vec<_>>())
+            .bind(of.iter().map(|history| history.step_number).collect::<Vec<_>>())
+            .bind(of.iter().map(|history| after(history).0).collect::<Vec<_>>())
+            .bind(of.iter().map(|history| after(history).1.unwrap_or(-1)).collect::<Vec<_>>())
+            .bind(of.iter().map(|history| history.at_most).collect::<Vec<_>>())
+            .fetch_all(&self.pool)
+            .await?;
+        let read = |row: &PgRow| Ok((row.try_get::<i64, _>("place")? as usize - 1, Transition::from_row(row)?));
+        rows.iter().map(read).collect()
     }
 
     /// What the views say now of the tasks and steps to which something happened: one query, whatever their number.

@@ -20,6 +20,7 @@ use crate::{
 /// A line of a list of tasks.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
 pub struct TaskListItem {
     /// Its id.
     pub task_id: Uuid,
@@ -47,6 +48,7 @@ pub struct TaskListItem {
     pub finished_at: Option<DateTime<Utc>>,
     /// Names and values to find it by, as they are stored.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    #[cfg_attr(feature = "graphql", graphql(skip))]
     pub tags: Option<Json<Box<RawValue>>>,
     /// One line for people.
     pub summary: Option<String>,
@@ -56,6 +58,7 @@ pub struct TaskListItem {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::InputObject))]
 pub struct TaskFilter {
     /// Of workflows of this namespace.
     pub namespace: Option<String>,
@@ -82,6 +85,7 @@ pub struct TaskFilter {
     /// Of workflows of one of these namespaces: to what a caller is limited, never what he says.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(ignore))]
+    #[cfg_attr(feature = "graphql", graphql(skip))]
     pub within: Option<Vec<String>>,
 }
 
@@ -214,6 +218,7 @@ const ITEM: &str = "k.task_id, k.named_task_id, s.name || '.' || n.name as workf
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::Enum), graphql(rename_items = "snake_case"))]
 pub enum TaskVerb {
     /// Cancels every unfinished step, leased ones too, and the task.
     Cancel,
@@ -243,12 +248,14 @@ impl TaskVerb {
 /// What a verb over many tasks came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject), graphql(name = "BulkReportRow"))]
 pub struct BulkReport {
     /// How many tasks were looked at.
     pub matched: u64,
     /// How many of them it was done to.
     pub done: u64,
     /// How many refused it, by the refusal's code.
+    #[cfg_attr(feature = "graphql", graphql(skip))]
     pub refused: BTreeMap<String, u64>,
     /// Older tasks than this one have not been looked at; `None`: there is none.
     pub next: Option<Uuid>,
@@ -284,6 +291,22 @@ impl Store {
              {BESIDE} where k.task_id = "
         ));
         Ok(sql.push_bind(task_id).build_query_as().fetch_optional(&self.pool).await?)
+    }
+
+    /// Lines of tasks, of those that there are; `within`: only of these namespaces. One statement.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn tasks_of(&self, task_ids: &[Uuid], within: Option<&[String]>) -> Result<Vec<TaskListItem>, Error> {
+        let mut sql = QueryBuilder::new(format!(
+            "select {ITEM} from tasker.tasks k
+             {BESIDE} where k.task_id = any("
+        ));
+        sql.push_bind(task_ids).push(")");
+        if let Some(names) = within {
+            sql.push(" and s.name = any(").push_bind(names).push(")");
+        }
+        Ok(sql.build_query_as().fetch_all(&self.pool).await?)
     }
 
     /// How many tasks match: counted up to so many.

@@ -1,5 +1,7 @@
 //! Reading registered workflows back: their versions, their graphs.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,6 +13,7 @@ use crate::Error;
 /// A workflow's version.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject), graphql(name = "NamedTaskRow"))]
 pub struct NamedTask {
     /// Its id.
     pub named_task_id: i32,
@@ -31,6 +34,7 @@ pub struct NamedTask {
 /// A node of a workflow's graph.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
 pub struct NamedStep {
     /// Its number, from 0.
     pub step_number: i32,
@@ -139,36 +143,60 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn named_task(&self, named_task_id: i32) -> Result<Option<NamedTaskGraph>, Error> {
+        Ok(self.named_tasks_of(&[named_task_id]).await?.into_iter().next())
+    }
+
+    /// Workflows' versions with their graphs, of those that there are. Two statements, whatever their number and size.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn named_tasks_of(&self, named_task_ids: &[i32]) -> Result<Vec<NamedTaskGraph>, Error> {
         #[derive(FromRow)]
         struct Whole {
             #[sqlx(flatten)]
             named_task: NamedTask,
             input: Option<Json<Box<RawValue>>>,
         }
+        #[derive(FromRow)]
+        struct Node {
+            named_task_id: i32,
+            #[sqlx(flatten)]
+            step: NamedStep,
+        }
         let sql = format!(
-            "select nullif(t.definition -> 'input' #>> '{{}}', 'null')::json as input, {NAMED_TASK} where t.named_task_id = $1"
+            "select nullif(t.definition -> 'input' #>> '{{}}', 'null')::json as input, {NAMED_TASK} where t.named_task_id = any($1)"
         );
-        let whole: Option<Whole> =
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(named_task_id).fetch_optional(&self.pool).await?;
-        let Some(Whole { named_task, input }) = whole else { return Ok(None) };
-        let steps: Vec<NamedStep> = sqlx::query_as(
-            "select n.step_number, n.name, h.name as handler, n.retry_limit, n.retryable, n.timeout, n.concurrency_limit, n.max_depth_from_root, n.max_depth_to_leaf,
+        let found: Vec<Whole> =
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(named_task_ids).fetch_all(&self.pool).await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let nodes: Vec<Node> = sqlx::query_as(
+            "select n.named_task_id, n.step_number, n.name, h.name as handler, n.retry_limit, n.retryable, n.timeout, n.concurrency_limit, n.max_depth_from_root, n.max_depth_to_leaf,
                array(select p.name from tasker.named_task_edges e
                  join tasker.named_tasks_named_steps p on p.named_task_id = e.named_task_id and p.step_number = e.from_step
                  where e.named_task_id = n.named_task_id and e.to_step = n.step_number order by e.from_step) as depends_on
              from tasker.named_tasks_named_steps n join tasker.handlers h on h.handler_id = n.handler_id
-             where n.named_task_id = $1 order by n.step_number",
+             where n.named_task_id = any($1) order by n.named_task_id, n.step_number",
         )
-        .bind(named_task_id)
+        .bind(named_task_ids)
         .fetch_all(&self.pool)
         .await?;
-        let mut execution_order: Vec<Vec<String>> = Vec::new();
-        for step in &steps {
-            let level = step.max_depth_from_root as usize;
-            execution_order.resize(execution_order.len().max(level + 1), Vec::new());
-            execution_order[level].push(step.name.clone());
+        let mut steps: HashMap<i32, Vec<NamedStep>> = HashMap::new();
+        for Node { named_task_id, step } in nodes {
+            steps.entry(named_task_id).or_default().push(step);
         }
-        Ok(Some(NamedTaskGraph { named_task, input: input.map(|Json(input)| input), steps, execution_order }))
+        let graph = |Whole { named_task, input }: Whole| {
+            let steps = steps.remove(&named_task.named_task_id).unwrap_or_default();
+            let mut execution_order: Vec<Vec<String>> = Vec::new();
+            for step in &steps {
+                let level = step.max_depth_from_root as usize;
+                execution_order.resize(execution_order.len().max(level + 1), Vec::new());
+                execution_order[level].push(step.name.clone());
+            }
+            NamedTaskGraph { named_task, input: input.map(|Json(input)| input), steps, execution_order }
+        };
+        Ok(found.into_iter().map(graph).collect())
     }
 
     /// The bare graph of a version: all of its edges in one statement.

@@ -14,10 +14,12 @@ use crate::{Error, readiness::StepReadinessStatus};
 /// A step as the views have it: its readiness, where it stands in the graph, and what came of it.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject), graphql(name = "WorkflowStepRow"))]
 pub struct WorkflowStep {
     /// Whether it may run now, and why not.
     #[serde(flatten)]
     #[sqlx(flatten)]
+    #[cfg_attr(feature = "graphql", graphql(flatten))]
     pub readiness: StepReadinessStatus,
     /// What runs it.
     pub handler: String,
@@ -33,6 +35,7 @@ pub struct WorkflowStep {
     pub error: Option<String>,
     /// The result of a satisfied step, as it is stored; `null` too where results were not asked for.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Value>))]
+    #[cfg_attr(feature = "graphql", graphql(skip))]
     pub result: Option<Json<Box<RawValue>>>,
 }
 
@@ -47,6 +50,7 @@ impl Deref for WorkflowStep {
 /// An attempt of a step: a row of `tasker.workflow_step_attempts`.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
 pub struct WorkflowStepAttempt {
     /// The step's id.
     pub workflow_step_id: Uuid,
@@ -80,6 +84,7 @@ pub enum Steps<'a> {
 /// One cause why a step does not run, or what can be seen of a step that may.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "graphql", derive(async_graphql::SimpleObject))]
 pub struct Cause {
     /// The step that has it: the one asked about, or one that it waits for.
     pub workflow_step_id: Uuid,
@@ -97,6 +102,41 @@ pub struct Cause {
     pub start_at: Option<DateTime<Utc>>,
 }
 
+/// Some steps of a task: a page of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StepPage {
+    /// The task.
+    pub task_id: Uuid,
+    /// Only the one with this name.
+    pub name: Option<String>,
+    /// From this number on, where no name is said.
+    pub from: i32,
+    /// At most so many.
+    pub at_most: i32,
+}
+
+/// The query for rows of [`WorkflowStep`]: of the steps `v`, with their results where `results` holds.
+fn workflow_steps(columns: &str, steps: &str, results: &str, rest: &str) -> String {
+    format!(
+        "select {columns} v.*, h.name as handler, d.parent_step_ids, d.child_step_ids, d.max_depth_from_root, s.error_kind, e.error, r.result
+         from {steps}
+         join tasker.handlers h on h.handler_id = v.handler_id
+         cross join lateral (
+           select d.parent_step_ids, d.child_step_ids, d.max_depth_from_root from tasker.step_dag_relationships d
+           where d.task_id = v.task_id and d.step_number = v.step_number offset 0) d
+         left join lateral (
+           select t.error_kind, t.number from tasker.workflow_step_transitions t
+           where t.task_id = v.task_id and t.step_number = v.step_number and v.current_state not in ('complete', 'resolved_manually', 'skipped')
+           order by t.number desc limit 1) s on true
+         left join lateral (
+           select x.error from tasker.step_errors x
+           where x.task_id = v.task_id and x.step_number = v.step_number and s.number is not null order by x.number desc limit 1) e on true
+         left join tasker.step_results r on {results} and r.task_id = v.task_id and r.step_number = v.step_number
+         {rest}
+         order by {columns} v.task_id, v.step_number"
+    )
+}
+
 impl Store {
     /// A task's steps, with their parents and children. One statement, whatever their number.
     ///
@@ -112,32 +152,19 @@ impl Store {
             Steps::From(from, at_most) => (from, from.saturating_add(at_most), None),
             Steps::Named(name) => (0, i32::MAX, Some(name)),
         };
-        let sql = format!(
-            "select v.*, h.name as handler, d.parent_step_ids, d.child_step_ids, d.max_depth_from_root, s.error_kind, e.error, r.result
-             from tasker.step_readiness_statuses v
-             join tasker.handlers h on h.handler_id = v.handler_id
-             cross join lateral (
-               select d.parent_step_ids, d.child_step_ids, d.max_depth_from_root from tasker.step_dag_relationships d
-               where d.task_id = v.task_id and d.step_number = v.step_number offset 0) d
-             left join lateral (
-               select t.error_kind, t.number from tasker.workflow_step_transitions t
-               where t.task_id = v.task_id and t.step_number = v.step_number and v.current_state not in ('complete', 'resolved_manually', 'skipped')
-               order by t.number desc limit 1) s on true
-             left join lateral (
-               select x.error from tasker.step_errors x
-               where x.task_id = v.task_id and x.step_number = v.step_number and s.number is not null order by x.number desc limit 1) e on true
-             left join tasker.step_results r on $4 and r.task_id = v.task_id and r.step_number = v.step_number
-             where v.task_id = $1 and {}
-             order by v.step_number",
+        let sql = workflow_steps(
+            "",
+            "tasker.step_readiness_statuses v",
+            "$4",
             // the number is in the index: a name is one node's
             match name {
-                None => "v.step_number >= $2 and v.step_number < $3 and $5::text is null",
+                None => "where v.task_id = $1 and v.step_number >= $2 and v.step_number < $3 and $5::text is null",
                 Some(_) => {
-                    "$2 <= $3 and v.step_number = (
+                    "where v.task_id = $1 and $2 <= $3 and v.step_number = (
                        select n.step_number from tasker.tasks k join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id
                        where k.task_id = $1 and n.name = $5)"
                 }
-            }
+            },
         );
         Ok(sqlx::query_as(AssertSqlSafe(sql))
             .bind(task_id)
@@ -147,6 +174,107 @@ impl Store {
             .bind(name)
             .fetch_all(&self.pool)
             .await?)
+    }
+
+    /// Pages of tasks' steps, without their results. One statement; each step with the place of its page in `pages`.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn workflow_step_pages(&self, pages: &[StepPage]) -> Result<Vec<(usize, WorkflowStep)>, Error> {
+        #[derive(FromRow)]
+        struct Placed {
+            place: i64,
+            #[sqlx(flatten)]
+            step: WorkflowStep,
+        }
+        let sql = workflow_steps(
+            "w.place,",
+            "unnest($1::uuid[], $2::text[], $3::int[], $4::int[]) with ordinality w(task_id, name, low, high, place)
+             cross join lateral (
+               select w.low, w.high where w.name is null
+               union all
+               select n.step_number, n.step_number + 1 from tasker.tasks k
+               join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id
+               where k.task_id = w.task_id and n.name = w.name) b
+             cross join lateral (
+               select * from tasker.step_readiness_statuses v
+               where v.task_id = w.task_id and v.step_number >= b.low and v.step_number < b.high offset 0) v",
+            "false",
+            "",
+        );
+        let placed: Vec<Placed> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(pages.iter().map(|page| page.task_id).collect::<Vec<_>>())
+            .bind(pages.iter().map(|page| page.name.clone()).collect::<Vec<_>>())
+            .bind(pages.iter().map(|page| page.from).collect::<Vec<_>>())
+            .bind(pages.iter().map(|page| page.from.saturating_add(page.at_most)).collect::<Vec<_>>())
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(placed.into_iter().map(|Placed { place, step }| (place as usize - 1, step)).collect())
+    }
+
+    /// Steps by their ids, without their results; of those that there are. One statement.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn workflow_steps_of(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<WorkflowStep>, Error> {
+        let sql = workflow_steps(
+            "",
+            "unnest($1::uuid[]) w(id)
+             cross join lateral (
+               select * from tasker.step_readiness_statuses v
+               where v.task_id = tasker.task_of(w.id) and v.step_number = tasker.step_number_of(w.id) offset 0) v",
+            "false",
+            "",
+        );
+        Ok(sqlx::query_as(AssertSqlSafe(sql)).bind(workflow_step_ids).fetch_all(&self.pool).await?)
+    }
+
+    /// Results of satisfied steps, by the steps' ids. One statement.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn results_of(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<(Uuid, Json<Box<RawValue>>)>, Error> {
+        let results = sqlx::query_as(
+            "select w.id, r.result from unnest($1::uuid[]) w(id)
+             join tasker.step_results r on r.task_id = tasker.task_of(w.id) and r.step_number = tasker.step_number_of(w.id)",
+        );
+        Ok(results.bind(workflow_step_ids).fetch_all(&self.pool).await?)
+    }
+
+    /// Attempts of many steps, each one's first one first. One statement.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn attempts_of(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<WorkflowStepAttempt>, Error> {
+        let attempts = sqlx::query_as(
+            "select a.workflow_step_id, a.attempt, a.claim_id, a.worker_id, a.started_at, a.ended_at, a.outcome, a.error_kind, a.error
+             from unnest($1::uuid[]) w(id)
+             cross join lateral (
+               select * from tasker.workflow_step_attempts a
+               where a.task_id = tasker.task_of(w.id) and a.step_number = tasker.step_number_of(w.id) offset 0) a
+             order by a.workflow_step_id, a.started_at, a.attempt",
+        );
+        Ok(attempts.bind(workflow_step_ids).fetch_all(&self.pool).await?)
+    }
+
+    /// [`explain_step`](Store::explain_step) for many steps, all of which there are: each cause with the step asked about. One statement.
+    ///
+    /// # Errors
+    /// `unknown_step`.
+    pub async fn explain_steps(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<(Uuid, Cause)>, Error> {
+        #[derive(FromRow)]
+        struct Told {
+            asked: Uuid,
+            #[sqlx(flatten)]
+            cause: Cause,
+        }
+        let causes: Vec<Told> = sqlx::query_as(
+            "select w.id as asked, c.* from unnest($1::uuid[]) w(id) cross join lateral tasker.explain_step(w.id) c",
+        )
+        .bind(workflow_step_ids)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(causes.into_iter().map(|Told { asked, cause }| (asked, cause)).collect())
     }
 
     /// A step's attempts, the first one first.

@@ -211,6 +211,15 @@ impl Store {
         row.map(|r| Ok((r.try_get(0)?, r.try_get(1)?))).transpose()
     }
 
+    /// Contexts of tasks, as JSON text; of those that there are. One statement.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn contexts_of(&self, task_ids: &[Uuid]) -> Result<Vec<(Uuid, String)>, Error> {
+        let sql = "select task_id, context::text from tasker.task_payloads where task_id = any($1)";
+        Ok(sqlx::query_as(sql).bind(task_ids).fetch_all(&self.pool).await?)
+    }
+
     /// A task's context, as JSON text.
     ///
     /// # Errors

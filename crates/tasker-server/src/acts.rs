@@ -1,0 +1,162 @@
+//! What is done for those who ask, through whichever door: it is seen whether the thing is there for them, what they ask for is kept, and then the library
+//! does it.
+
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tasker::{
+    Submission, Submitted,
+    readiness::{StepState, TaskState},
+    store::{BulkReport, TaskFilter, TaskListItem, TaskVerb},
+    workflow::Definition,
+};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{App, access::Caller, problem::Problem};
+
+/// How many tasks a call acts on at most.
+const MAX_BULK: u64 = 10_000;
+
+/// Submits a task of a workflow, of the namespace `default` where none is said.
+pub(crate) async fn submit(
+    app: &App,
+    caller: &Caller,
+    namespace: Option<String>,
+    name: &str,
+    input: Option<Box<RawValue>>,
+    submission: Submission,
+) -> Result<Submitted, Problem> {
+    let namespace = namespace.unwrap_or_else(|| "default".into());
+    let input = input.unwrap_or_else(|| RawValue::from_string("{}".into()).unwrap_or_default());
+    if !caller.is_within(&namespace) {
+        return Err(Problem::unknown("unknown_workflow", format_args!("workflow {namespace}.{name}")));
+    }
+    caller.asks(app, &format!("{namespace}.{name}"), None).await?;
+    Ok(app.tasker.submit(&namespace, name, &input, submission).await?)
+}
+
+/// What was registered.
+#[derive(Serialize, ToSchema, async_graphql::SimpleObject)]
+#[graphql(name = "Registered")]
+pub(crate) struct Registered {
+    /// The version's id.
+    pub named_task_id: i32,
+    /// The tenant.
+    pub namespace: String,
+    /// The workflow's name.
+    pub name: String,
+    /// The version.
+    pub version: String,
+}
+
+/// Registers a workflow's version, from YAML or JSON.
+pub(crate) async fn register(app: &App, caller: &Caller, text: Vec<u8>) -> Result<Registered, Problem> {
+    // JSON is YAML
+    let definition = tokio::task::spawn_blocking(move || Definition::from_yaml("the body", &text, None, &[])).await;
+    let definition = definition
+        .map_err(|_| Problem::bad("definition", "the definition cannot be read"))?
+        .map_err(|refused| Problem::bad("definition", refused.to_string()))?;
+    if !caller.is_within(&definition.namespace) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            format!("this key is not for the namespace {}", definition.namespace),
+        ));
+    }
+    caller.asks(app, &format!("{}.{} {}", definition.namespace, definition.name, definition.version), None).await?;
+    let named_task_id = app.tasker.register_definition(&definition).await?;
+    let Definition { namespace, name, version, .. } = definition;
+    Ok(Registered { named_task_id, namespace, name, version })
+}
+
+/// Does a verb to a task. Gives its state from then on.
+pub(crate) async fn on_task(
+    app: &App,
+    caller: &Caller,
+    task_id: Uuid,
+    verb: TaskVerb,
+    reason: Option<&str>,
+) -> Result<TaskState, Problem> {
+    let by = caller.asks(app, &format!("{} {task_id}", verb.as_str()), reason).await?;
+    let state = app.tasker.store().to_task(verb, task_id, by).await?;
+    app.tasker.wake();
+    Ok(state)
+}
+
+/// A verb over all tasks that match.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bulk {
+    /// What to do.
+    pub verb: TaskVerb,
+    /// To which tasks; an empty one matches all.
+    pub filter: TaskFilter,
+    /// Kept in the history of each.
+    pub reason: Option<String>,
+    /// Only to those older than this task: a report's `next`.
+    pub before: Option<Uuid>,
+    /// To at most so many, 1 to 10,000; 1,000 by default.
+    pub limit: Option<u64>,
+}
+
+/// Does a verb to all tasks that match and are there for the caller.
+pub(crate) async fn on_tasks(app: &App, caller: &Caller, mut bulk: Bulk) -> Result<BulkReport, Problem> {
+    let limit = bulk.limit.unwrap_or(1_000);
+    if !(1..=MAX_BULK).contains(&limit) {
+        return Err(Problem::bad("bad_limit", format!("limit is a number from 1 to {MAX_BULK}")));
+    }
+    bulk.filter.within = caller.within();
+    let object = format!("{} {}", bulk.verb.as_str(), serde_json::to_string(&bulk.filter).unwrap_or_default());
+    let by = caller.asks(app, &object, bulk.reason.as_deref()).await?;
+    let report = app.tasker.store().to_tasks(bulk.verb, &bulk.filter, bulk.before, limit, by).await?;
+    app.tasker.wake();
+    Ok(report)
+}
+
+/// How many tasks match, counted up to 10,001, and the newest of them, at most 20.
+pub(crate) async fn preview(
+    app: &App,
+    caller: &Caller,
+    mut filter: TaskFilter,
+) -> Result<(i64, Vec<TaskListItem>), Problem> {
+    let store = app.tasker.store();
+    filter.within = caller.within();
+    let matched = store.count_tasks(&filter, MAX_BULK as i64 + 1).await?;
+    Ok((matched, store.tasks(&filter, None, 20).await?))
+}
+
+/// What is done to a step.
+pub(crate) enum StepVerb<'a> {
+    /// Begins it anew; one that waits for its retry is due now.
+    Retry,
+    /// Cancels it, also while it runs.
+    Cancel,
+    /// Gives it its result.
+    Resolve(&'a RawValue),
+    /// Replaces its input.
+    EditInput(&'a RawValue),
+    /// Changes its greatest number of attempts.
+    ChangeLimit(i32),
+}
+
+/// Does a verb to a step. Gives its state from then on.
+pub(crate) async fn on_step(
+    app: &App,
+    caller: &Caller,
+    id: Uuid,
+    verb: StepVerb<'_>,
+    reason: Option<&str>,
+) -> Result<StepState, Problem> {
+    let by = caller.asks(app, &id.to_string(), reason).await?;
+    let store = app.tasker.store();
+    let state = match verb {
+        StepVerb::Retry => store.retry_step(id, by).await,
+        StepVerb::Cancel => store.cancel_step(id, by).await,
+        StepVerb::Resolve(result) => store.resolve_step(id, result, by).await,
+        StepVerb::EditInput(input) => store.edit_step_input(id, input, by).await,
+        StepVerb::ChangeLimit(limit) => store.change_retry_limit(id, limit, by).await,
+    }?;
+    app.tasker.wake();
+    Ok(state)
+}

@@ -1,0 +1,164 @@
+//! Who follows what happens, through whichever door: from where on, what of it concerns him, and until when: his key ends what it began.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tasker::{
+    Error,
+    events::{Batch, Cursor, Event, Subscription},
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use uuid::Uuid;
+
+use crate::{
+    App,
+    access::{Caller, KNOWN},
+    problem::Problem,
+};
+
+/// What is wanted.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    /// Only of this task.
+    pub task_id: Option<Uuid>,
+    /// Only of tasks of this namespace.
+    pub namespace: Option<String>,
+    /// Only of these kinds.
+    pub kinds: Option<Vec<String>>,
+    /// What follows this event's cursor, or `beginning`; from now on where it is left out.
+    pub after: Option<String>,
+}
+
+/// Who follows.
+pub(crate) struct Following {
+    events: Subscription,
+    namespace: Option<String>,
+    caller: Caller,
+    kinds: Option<Vec<String>>,
+    app: App,
+    /// When the key is asked for again, however much happens.
+    checks: Interval,
+}
+
+/// Something that happened and concerns him, with what the views say since.
+pub(crate) struct Happened<'a> {
+    /// What happened.
+    pub event: &'a Event,
+    /// Whose workflow it is.
+    pub names: &'a Names,
+    /// The task's execution context, with its workflow's names and its tags.
+    pub task: &'a RawValue,
+    /// The step's readiness, with its parents' names; `None`: it happened to the task itself.
+    pub step: Option<&'a RawValue>,
+}
+
+/// What is asked of a task's payload here.
+#[derive(Deserialize)]
+pub(crate) struct Names {
+    pub namespace: String,
+    pub workflow: String,
+    pub version: String,
+}
+
+impl Following {
+    /// Follows from now on.
+    ///
+    /// # Errors
+    /// `unknown_task`, `bad_query`, `bad_cursor`, `cursor_gone`, the database's.
+    pub async fn begin(app: App, caller: Caller, wanted: Wanted) -> Result<Following, Problem> {
+        let store = app.tasker.store();
+        let Wanted { task_id, namespace, kinds, after } = wanted;
+        if let (Some(task), Some(names)) = (task_id, caller.namespaces())
+            && store.tasks_within(&[task], names).await?.is_empty()
+        {
+            return Err(Problem::unknown("unknown_task", format_args!("task {task}")));
+        }
+        let after: Option<Cursor> = match after.as_deref() {
+            None | Some("") => Some(store.events_now().await?),
+            Some("beginning") => None,
+            Some(id) => {
+                let cursor = id.parse()?;
+                // refused now rather than in the middle of the answer (of no task: nothing is read)
+                store.read_events(Some(&cursor), Some(Uuid::nil()), 1).await?;
+                Some(cursor)
+            }
+        };
+        let is_known = |kind: &String| matches!(kind.split('.').next(), Some("task" | "step"));
+        if kinds.as_ref().is_some_and(|kinds| !kinds.iter().all(is_known)) {
+            return Err(Problem::bad(
+                "bad_query",
+                "kind is task, step, or words such as task.failed and step.complete, with commas between them",
+            ));
+        }
+        let mut checks = tokio::time::interval_at(Instant::now() + KNOWN, KNOWN);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Following { events: app.tasker.follow(after, task_id), namespace, caller, kinds, app, checks })
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> Option<&Cursor> {
+        self.events.place()
+    }
+
+    /// What happened next. `None`: the server ends, the database is gone, or the key is good for nothing any more; who still may comes back with the last
+    /// place.
+    pub async fn next(&mut self) -> Option<Arc<Batch>> {
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = self.app.stop.cancelled() => return None,
+                _ = self.checks.tick() => None,
+                batch = self.events.next() => Some(batch),
+            };
+            match batch {
+                None => {
+                    if !self.caller.is_still_good(&self.app).await {
+                        return None;
+                    }
+                }
+                Some(Ok(batch)) => return Some(batch),
+                Some(Err(error)) => {
+                    if !matches!(error, Error::Database(_)) {
+                        tracing::warn!("events cannot be followed: {error}");
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// What of it concerns him, each as it is written down.
+    pub fn of<T>(&self, batch: &Batch, write: impl Fn(Happened<'_>) -> Option<T>) -> Vec<T> {
+        let mut payloads = HashMap::new();
+        let mut names: HashMap<Uuid, Names> = HashMap::new();
+        for payload in &batch.payloads {
+            payloads.insert((payload.task_id, payload.step_number), &*payload.json);
+            if payload.step_number.is_none()
+                && let Ok(read) = serde_json::from_str(payload.json.get())
+            {
+                names.insert(payload.task_id, read);
+            }
+        }
+        let happened = |event: &'_ Event| {
+            let names = names.get(&event.task_id)?;
+            if !self.concerns(event, names) {
+                return None;
+            }
+            let of = |step| payloads.get(&(event.task_id, step)).copied();
+            write(Happened { event, names, task: of(None)?, step: event.step_number.and_then(|step| of(Some(step))) })
+        };
+        batch.events.iter().filter_map(happened).collect()
+    }
+
+    fn concerns(&self, event: &Event, names: &Names) -> bool {
+        let is_wanted = |kinds: &Vec<String>| {
+            kinds
+                .iter()
+                .any(|kind| event.kind == *kind || event.kind.split_once('.').is_some_and(|(whose, _)| whose == kind))
+        };
+        self.kinds.as_ref().is_none_or(is_wanted)
+            && self.namespace.as_ref().is_none_or(|name| *name == names.namespace)
+            && self.caller.is_within(&names.namespace)
+    }
+}
