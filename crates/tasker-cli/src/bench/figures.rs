@@ -236,7 +236,7 @@ async fn diamonds(round: &Round, report: &mut Report, connection: &mut PgConnect
     let floor = Some(("the bare engine", rate(steps, bare_ran)));
     report.add("diamonds, steps", Unit::PerSecond, rate(steps, took), floor, Bar::Ratio { at_least: 0.7, strive: 1.0 });
     let floor = Some(("their rows alone", rate(steps, blindly)));
-    report.add("diamonds, steps", Unit::PerSecond, rate(steps, took), floor, Bar::None);
+    report.add("diamonds, steps beside their rows", Unit::PerSecond, rate(steps, took), floor, Bar::None);
     let floor = Some(("the bare engine", rate(tasks, bare_submitted)));
     report.add("diamonds, submitted tasks", Unit::PerSecond, rate(tasks, submitted), floor, Bar::None);
     let bar = Bar::Value { at_least: 0.05, strive: 0.05 };

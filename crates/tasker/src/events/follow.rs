@@ -221,9 +221,14 @@ impl Subscription {
             (place, _) => place.clone(),
         };
         let window = self.store.read_events(from.as_ref(), self.task_id, PAGE).await?;
+        // a window that somebody else began ends where it ended then, and not at the present
+        let is_to_the_end = window.is_whole && from.is_none_or(|from| from.is_whole());
         let is_whole = window.is_whole;
         let batch = Arc::new(batch(&self.store, window).await?);
-        self.is_behind = !(is_whole && self.until.as_ref().is_none_or(|until| batch.next.covers(until)));
+        self.is_behind = !match &self.until {
+            Some(until) => is_whole && batch.next.covers(until),
+            None => is_to_the_end,
+        };
         self.place = Some(batch.next.clone());
         if !self.is_behind {
             self.until = None;

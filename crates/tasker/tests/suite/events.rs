@@ -228,6 +228,32 @@ fn followers_are_told_everything_wherever_they_begin() {
     });
 }
 
+/// Whoever was in the middle of a window, and stays away while more happens, is told the rest of the window and what came after it, though nothing
+/// happens any more when it is back.
+#[test]
+fn a_follower_from_the_middle_of_a_window_is_told_what_came_after_it() {
+    with_real_clock(async |db| {
+        let workflow = db.register(&sketch("a")).await.unwrap();
+        let mut session = db.session().await;
+        submit(&mut session, workflow, 3).await;
+        let (events, _) = all(db, None, 1000).await;
+        submit(&mut session, workflow, 4).await;
+        let tasker = db.tasker().await;
+        for after in 0..3 {
+            for _ in 0..2 {
+                let mut follower = tasker.follow(Some(events[after].cursor.clone()), None);
+                let mut told = 0;
+                while told < 2 - after + 4 {
+                    told += soon("the next batch", follower.next()).await.unwrap().events.len();
+                }
+                assert_eq!(told, 2 - after + 4);
+                // and once more, with a reader that has been there for a while
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        }
+    });
+}
+
 #[test]
 fn a_payload_says_what_the_views_say_in_one_query_for_all() {
     with_real_clock(async |db| {
