@@ -38,7 +38,12 @@ pub async fn json_text<S: Send + Sync>(request: Request, state: &S) -> Result<Bo
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad_body", "the body is not UTF-8"))?;
     // an empty body says nothing
     let text = if text.trim().is_empty() { "{}" } else { text };
-    json::check(text).map_err(|why| Problem::bad("json", format!("the body: {why}")))
+    let read = json::check(text).map_err(|why| Problem::bad("json", format!("the body: {why}")))?;
+    // a list would do for an object whose members come in their order
+    match read.get().starts_with('{') {
+        true => Ok(read),
+        false => Err(Problem::bad("bad_body", "the body is an object")),
+    }
 }
 
 /// What a body in JSON says.

@@ -95,16 +95,17 @@ pub(crate) struct Asked {
         (status = 403, description = "The key's role does not allow it", body = Object),
         (status = 413, description = "The body is too large", body = Object),
         (status = 415, description = "The body is of another type", body = Object),
+        (status = 422, description = "The body is no query", body = Object),
         (status = 503, description = "The database does not answer: ask again after Retry-After", body = Object)
     )
 )]
 pub(crate) async fn answer(State(app): State<App>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let accepts = Accepts::of(request.headers());
     let text = answer::json_text(request, &()).await?;
-    if text.get().starts_with('[') {
-        return Err(Problem::bad("bad_body", "one query at a time: the body is an object with a query, and no list"));
-    }
     let asked: Asked = answer::read(text.get())?;
+    if asked.variables.as_ref().is_some_and(|variables| !variables.get().starts_with('{')) {
+        return Err(Problem::bad("bad_body", "the body: variables is an object"));
+    }
     let prepared = match prepare(&app, &caller, &asked) {
         Ok(prepared) => prepared,
         Err(problem) => return Ok(accepts.one(refusal(&problem))),

@@ -32,6 +32,7 @@ pub(crate) struct Which {
     /// Only those registered before this one: a page's `next`.
     before: Option<i32>,
     /// At most so many, 1 to 1000; 50 by default.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<i64>,
 }
 

@@ -128,6 +128,7 @@ pub(crate) struct Which {
     /// Only those older than this task: a page's `next`.
     before: Option<Uuid>,
     /// At most so many, 1 to 1000; 50 by default.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<i64>,
 }
 
@@ -223,7 +224,7 @@ pub(crate) struct TaskNow {
 /// `cancel`: every unfinished step, leased ones too. `pause`: nothing new starts until `resume`. `retry`: every dead or cancelled step begins anew.
 /// `resolve`: it ends as dealt with by hand.
 #[utoipa::path(
-    post, path = "/v1/tasks/{task_id}/{verb}", operation_id = "act_on_task", security(("key" = ["operate"])), tag = "tasks", request_body = Why,
+    post, path = "/v1/tasks/{task_id}/{verb}", operation_id = "act_on_task", security(("key" = ["operate"])), tag = "tasks", request_body = Option<Why>,
     params(("task_id" = Uuid, Path, description = "The task"), ("verb" = TaskVerb, Path, description = "What to do")),
     responses((status = 200, body = TaskNow), Problem)
 )]
@@ -259,7 +260,7 @@ pub(crate) async fn bulk(
 }
 
 /// See what doing something to all tasks that match would touch
-#[utoipa::path(post, path = "/v1/tasks/bulk/preview", operation_id = "preview_tasks", security(("key" = ["read"])), tag = "tasks", request_body = TaskFilter, responses((status = 200, body = Preview), Problem))]
+#[utoipa::path(post, path = "/v1/tasks/bulk/preview", operation_id = "preview_tasks", security(("key" = ["read"])), tag = "tasks", request_body = Option<TaskFilter>, responses((status = 200, body = Preview), Problem))]
 pub(crate) async fn preview(
     State(app): State<App>,
     caller: Caller,
@@ -276,6 +277,7 @@ pub(crate) struct After {
     /// What follows this place: a page's `next`.
     after: Option<String>,
     /// At most so many, 1 to 1000; 50 by default.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<i64>,
 }
 

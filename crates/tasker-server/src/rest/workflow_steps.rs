@@ -29,8 +29,10 @@ pub(crate) struct Which {
     /// Only the one with this name.
     name: Option<String>,
     /// From this number on: a page's `next`.
+    #[param(minimum = 0)]
     from: Option<i32>,
     /// At most so many, 1 to 1000; 50 by default.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<i64>,
     /// Without their results.
     without_results: Option<bool>,
@@ -50,7 +52,10 @@ pub(crate) async fn list(
     let limit = limit(which.limit)?;
     let steps = match &which.name {
         Some(name) => Steps::Named(name),
-        None => Steps::From(which.from.unwrap_or(0), limit as i32 + 1),
+        None => match which.from.unwrap_or(0) {
+            from @ 0.. => Steps::From(from, limit as i32 + 1),
+            _ => return Err(Problem::bad("bad_query", "from is a step's number, from 0")),
+        },
     };
     let store = app.tasker.store();
     let items = store.workflow_steps(task_id, steps, !which.without_results.unwrap_or(false)).await?;
@@ -98,7 +103,7 @@ async fn act(
 ///
 /// One that waits for its retry is due now, and nothing else.
 #[utoipa::path(
-    post, path = "/v1/workflow_steps/{workflow_step_id}/retry", operation_id = "retry_step", security(("key" = ["operate"])), tag = "workflow steps", request_body = Why,
+    post, path = "/v1/workflow_steps/{workflow_step_id}/retry", operation_id = "retry_step", security(("key" = ["operate"])), tag = "workflow steps", request_body = Option<Why>,
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
 )]
 pub(crate) async fn retry(
@@ -112,7 +117,7 @@ pub(crate) async fn retry(
 
 /// Cancel an unfinished step of a live task, also while it runs
 #[utoipa::path(
-    post, path = "/v1/workflow_steps/{workflow_step_id}/cancel", operation_id = "cancel_step", security(("key" = ["operate"])), tag = "workflow steps", request_body = Why,
+    post, path = "/v1/workflow_steps/{workflow_step_id}/cancel", operation_id = "cancel_step", security(("key" = ["operate"])), tag = "workflow steps", request_body = Option<Why>,
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = StepNow), Problem)
 )]
 pub(crate) async fn cancel(
@@ -180,6 +185,7 @@ pub(crate) async fn edit_input(
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limit {
     /// The greatest number of attempts, the first included.
+    #[schema(minimum = 1)]
     retry_limit: i32,
     /// Kept in the history.
     reason: Option<String>,
