@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tasker::{
     Submission, Submitted,
     readiness::{StepState, TaskState},
-    store::{BulkReport, TaskFilter, TaskListItem, TaskVerb},
+    store::{BulkReport, StepVerb, TaskFilter, TaskListItem, TaskVerb},
     workflow::Definition,
 };
 use utoipa::ToSchema;
@@ -126,20 +126,6 @@ pub(crate) async fn preview(
     Ok((matched, store.tasks(&filter, None, 20).await?))
 }
 
-/// What is done to a step.
-pub(crate) enum StepVerb<'a> {
-    /// Begins it anew; one that waits for its retry is due now.
-    Retry,
-    /// Cancels it, also while it runs.
-    Cancel,
-    /// Gives it its result.
-    Resolve(&'a RawValue),
-    /// Replaces its input.
-    EditInput(&'a RawValue),
-    /// Changes its greatest number of attempts.
-    ChangeLimit(i32),
-}
-
 /// Does a verb to a step. Gives its state from then on.
 pub(crate) async fn on_step(
     app: &App,
@@ -149,14 +135,7 @@ pub(crate) async fn on_step(
     reason: Option<&str>,
 ) -> Result<StepState, Problem> {
     let by = caller.asks(app, &id.to_string(), reason).await?;
-    let store = app.tasker.store();
-    let state = match verb {
-        StepVerb::Retry => store.retry_step(id, by).await,
-        StepVerb::Cancel => store.cancel_step(id, by).await,
-        StepVerb::Resolve(result) => store.resolve_step(id, result, by).await,
-        StepVerb::EditInput(input) => store.edit_step_input(id, input, by).await,
-        StepVerb::ChangeLimit(limit) => store.change_retry_limit(id, limit, by).await,
-    }?;
+    let state = app.tasker.store().to_step(verb, id, by).await?;
     app.tasker.wake();
     Ok(state)
 }

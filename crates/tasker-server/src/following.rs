@@ -3,10 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tasker::{
     Error,
-    events::{Batch, Cursor, Event, Subscription},
+    events::{Batch, Cursor, Event, Subscription, Told},
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use uuid::Uuid;
@@ -44,13 +43,9 @@ pub(crate) struct Following {
 /// Something that happened and concerns him, with what the views say since.
 pub(crate) struct Happened<'a> {
     /// What happened.
-    pub event: &'a Event,
+    pub told: Told<'a>,
     /// Whose workflow it is.
     pub names: &'a Names,
-    /// The task's execution context, with its workflow's names and its tags.
-    pub task: &'a RawValue,
-    /// The step's readiness, with its parents' names; `None`: it happened to the task itself.
-    pub step: Option<&'a RawValue>,
 }
 
 /// What is asked of a task's payload here.
@@ -130,25 +125,15 @@ impl Following {
 
     /// What of it concerns him, each as it is written down.
     pub fn of<T>(&self, batch: &Batch, write: impl Fn(Happened<'_>) -> Option<T>) -> Vec<T> {
-        let mut payloads = HashMap::new();
-        let mut names: HashMap<Uuid, Names> = HashMap::new();
-        for payload in &batch.payloads {
-            payloads.insert((payload.task_id, payload.step_number), &*payload.json);
-            if payload.step_number.is_none()
-                && let Ok(read) = serde_json::from_str(payload.json.get())
-            {
-                names.insert(payload.task_id, read);
+        let mut known: HashMap<Uuid, Option<Names>> = HashMap::new();
+        let mut written = Vec::new();
+        for told in batch.told() {
+            let names = known.entry(told.event.task_id).or_insert_with(|| serde_json::from_str(told.task.get()).ok());
+            if let Some(names) = names.as_ref().filter(|names| self.concerns(told.event, names)) {
+                written.extend(write(Happened { told, names }));
             }
         }
-        let happened = |event: &'_ Event| {
-            let names = names.get(&event.task_id)?;
-            if !self.concerns(event, names) {
-                return None;
-            }
-            let of = |step| payloads.get(&(event.task_id, step)).copied();
-            write(Happened { event, names, task: of(None)?, step: event.step_number.and_then(|step| of(Some(step))) })
-        };
-        batch.events.iter().filter_map(happened).collect()
+        written
     }
 
     fn concerns(&self, event: &Event, names: &Names) -> bool {

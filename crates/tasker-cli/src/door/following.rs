@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use tasker::{
     Tasker,
     context::TaskExecutionContext,
-    events::{Batch, Event, Subscription, Transition},
+    events::{Subscription, Told, Transition},
     readiness::StepReadinessStatus,
     store::Pulse,
 };
@@ -102,7 +102,7 @@ impl Following {
                     }
                 };
                 self.place = subscription.place().map(|place| place.as_str().to_owned());
-                batch.events.iter().filter_map(|event| told(event, &batch)).map(|text| Happened::read(&text)).collect()
+                batch.told().filter_map(data).map(|text| Happened::read(&text)).collect()
             }
             Events::Http(server, response, heard) => {
                 let message = loop {
@@ -123,19 +123,14 @@ impl Following {
 }
 
 /// An event as a server tells it.
-fn told(event: &Event, batch: &Batch) -> Option<String> {
+fn data(Told { event, task, step }: Told<'_>) -> Option<String> {
     #[derive(Serialize)]
     struct Data<'a> {
         transition: &'a Transition,
         task: &'a RawValue,
         step: Option<&'a RawValue>,
     }
-    let payload = |step| {
-        let mut payloads = batch.payloads.iter();
-        payloads.find(|of| of.task_id == event.task_id && of.step_number == step).map(|payload| &*payload.json)
-    };
-    let step = event.step_number.and_then(|step| payload(Some(step)));
-    serde_json::to_string(&Data { transition: event, task: payload(None)?, step }).ok()
+    serde_json::to_string(&Data { transition: event, task, step }).ok()
 }
 
 /// A server-sent event.

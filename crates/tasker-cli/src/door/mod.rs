@@ -12,8 +12,8 @@ use tasker::{
     context::TaskExecutionContext,
     readiness::{StepState, TaskState},
     store::{
-        ByHand, Cause, NamedTask, NamedTaskGraph, Steps, Submitted, TaskFilter, TaskListItem, TaskVerb, WorkflowStep,
-        WorkflowStepAttempt,
+        ByHand, Cause, NamedTask, NamedTaskGraph, StepVerb, Steps, Submitted, TaskFilter, TaskListItem, TaskVerb,
+        WorkflowStep, WorkflowStepAttempt,
     },
     task_of,
     workflow::Definition,
@@ -45,15 +45,6 @@ pub struct Task {
     pub input: String,
     /// What it is doing.
     pub context: TaskExecutionContext,
-}
-
-/// What a verb does to a step.
-#[derive(Clone, Copy, Debug)]
-pub enum StepVerb<'a> {
-    Retry,
-    Cancel,
-    /// With this result.
-    Resolve(&'a RawValue),
 }
 
 /// A page of a list.
@@ -250,33 +241,34 @@ impl Door {
     pub async fn to_step(&self, verb: StepVerb<'_>, id: Uuid, reason: Option<&str>) -> Result<StepState, Failure> {
         match self {
             Door::Database(tasker) => {
-                let (store, actor) = (tasker.store(), actor());
-                let by = by(&actor, reason);
-                let state = match verb {
-                    StepVerb::Retry => store.retry_step(id, by).await,
-                    StepVerb::Cancel => store.cancel_step(id, by).await,
-                    StepVerb::Resolve(result) => store.resolve_step(id, result, by).await,
-                }?;
+                let state = tasker.store().to_step(verb, id, by(&actor(), reason)).await?;
                 woken(tasker).await;
                 Ok(state)
             }
             Door::Http(server) => {
-                #[derive(Serialize)]
+                #[derive(Default, Serialize)]
                 struct Why<'a> {
                     #[serde(skip_serializing_if = "Option::is_none")]
                     result: Option<&'a RawValue>,
+                    #[serde(skip_serializing_if = "Option::is_none")]
+                    input: Option<&'a RawValue>,
+                    #[serde(skip_serializing_if = "Option::is_none")]
+                    retry_limit: Option<i32>,
                     reason: Option<&'a str>,
                 }
                 #[derive(Deserialize)]
                 struct Now {
                     state: StepState,
                 }
-                let (word, result) = match verb {
-                    StepVerb::Retry => ("retry", None),
-                    StepVerb::Cancel => ("cancel", None),
-                    StepVerb::Resolve(result) => ("resolve", Some(result)),
+                let why = Why { reason, ..Why::default() };
+                let (word, why) = match verb {
+                    StepVerb::Retry => ("retry", why),
+                    StepVerb::Cancel => ("cancel", why),
+                    StepVerb::Resolve(result) => ("resolve", Why { result: Some(result), ..why }),
+                    StepVerb::EditInput(input) => ("edit_input", Why { input: Some(input), ..why }),
+                    StepVerb::ChangeLimit(limit) => ("change_limit", Why { retry_limit: Some(limit), ..why }),
                 };
-                let ask = Ask::post(&["workflow_steps", &id.to_string(), word], &Why { result, reason })?;
+                let ask = Ask::post(&["workflow_steps", &id.to_string(), word], &why)?;
                 Ok(server.ask::<Now>(ask).await?.state)
             }
         }

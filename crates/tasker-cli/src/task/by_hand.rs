@@ -1,12 +1,15 @@
 //! The verbs by hand: retry, resolve, cancel of a task or a step, pause and resume of a task. Each says who did it, and why.
 
 use serde_json::json;
-use tasker::{json, store::TaskVerb};
+use tasker::{
+    json,
+    store::{StepVerb, TaskVerb},
+};
 use uuid::Uuid;
 
 use crate::{
     Session,
-    door::{Door, StepVerb},
+    door::Door,
     ending::Failure,
     output::{print, print_json},
     subject::{Subject, SubjectArgs},

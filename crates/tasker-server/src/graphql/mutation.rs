@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use tasker::{
     Submission,
     access::Permission,
-    store::{self, TaskFilter, TaskVerb},
+    store::{self, StepVerb, TaskFilter, TaskVerb},
     workflow::Priority,
 };
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     access::Caller,
-    acts::{self, Bulk, Registered, StepVerb},
+    acts::{self, Bulk, Registered},
     problem::Problem,
 };
 

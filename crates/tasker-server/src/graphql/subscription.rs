@@ -3,7 +3,7 @@
 use async_graphql::{Context, SimpleObject};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
-use tasker::{access::Permission, context::TaskExecutionContext, readiness::StepReadinessStatus};
+use tasker::{access::Permission, context::TaskExecutionContext, events::Told, readiness::StepReadinessStatus};
 use uuid::Uuid;
 
 use super::{scalars::loads, takes, task::Transition};
@@ -62,7 +62,7 @@ pub(super) struct EventStep {
 
 impl Event {
     fn of(happened: Happened<'_>) -> Option<Event> {
-        let Happened { event, task, step, .. } = happened;
+        let Told { event, task, step } = happened.told;
         let written = (
             serde_json::from_str::<EventTask>(task.get()),
             step.map(|step| serde_json::from_str::<EventStep>(step.get())).transpose(),

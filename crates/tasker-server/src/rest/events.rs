@@ -13,7 +13,7 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tasker::events::Transition;
+use tasker::events::{Told, Transition};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -112,7 +112,7 @@ pub(crate) async fn stream(
 }
 
 fn message(happened: Happened<'_>) -> Option<sse::Event> {
-    let Happened { event, names: Names { namespace, workflow, version }, task, step } = happened;
+    let Happened { told: Told { event, task, step }, names: Names { namespace, workflow, version } } = happened;
     let message = CloudEvent {
         specversion: "1.0",
         id: format!("{}/{}/{}", event.number, event.task_id, event.step_number.unwrap_or(-1)),

@@ -7,7 +7,7 @@ use tasker::{
     events::Transition,
     readiness::StepState,
     step_number_of,
-    store::{Cause, Steps, WorkflowStep, WorkflowStepAttempt},
+    store::{Cause, StepVerb, Steps, WorkflowStep, WorkflowStepAttempt},
     task_of,
 };
 use utoipa::{IntoParams, ToSchema};
@@ -17,7 +17,7 @@ use super::tasks::{After, Why};
 use crate::{
     App,
     access::Caller,
-    acts::{self, StepVerb},
+    acts,
     answer::{Body, Listed, Page, Path, Query, limit},
     problem::Problem,
 };

@@ -2,6 +2,7 @@
 //! reads by itself up to where the others are; nobody waits for it.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::value::RawValue;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tracing::warn;
 use uuid::Uuid;
@@ -36,6 +38,29 @@ pub struct Batch {
     pub payloads: Vec<Payload>,
     /// Where to go on.
     pub next: Cursor,
+}
+
+/// Something that happened, and what the views said of it then.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// What happened.
+    pub event: &'a Event,
+    /// The task's execution context, with its workflow's names and its tags.
+    pub task: &'a RawValue,
+    /// The step's readiness, with its parents' names; `None`: it happened to the task itself.
+    pub step: Option<&'a RawValue>,
+}
+
+impl Batch {
+    /// Each event with what the views said of its task and its step.
+    pub fn told(&self) -> impl Iterator<Item = Told<'_>> {
+        let payloads: HashMap<_, _> =
+            self.payloads.iter().map(|payload| ((payload.task_id, payload.step_number), &*payload.json)).collect();
+        self.events.iter().filter_map(move |event| {
+            let of = |step| payloads.get(&(event.task_id, step)).copied();
+            Some(Told { event, task: of(None)?, step: event.step_number.and_then(|step| of(Some(step))) })
+        })
+    }
 }
 
 /// A batch of the reader's, and where it began; without events it says only that the reader is somewhere else now.

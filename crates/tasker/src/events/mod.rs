@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 pub use cursor::Cursor;
 pub(crate) use follow::Hub;
-pub use follow::{Batch, Subscription};
+pub use follow::{Batch, Subscription, Told};
 
 /// Something that happened to a task or to one of its steps: a row of `tasker.events`.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]

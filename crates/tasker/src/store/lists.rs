@@ -286,11 +286,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn task(&self, task_id: Uuid) -> Result<Option<TaskListItem>, Error> {
-        let mut sql = QueryBuilder::new(format!(
-            "select {ITEM} from tasker.tasks k
-             {BESIDE} where k.task_id = "
-        ));
-        Ok(sql.push_bind(task_id).build_query_as().fetch_optional(&self.pool).await?)
+        Ok(self.tasks_of(&[task_id], None).await?.into_iter().next())
     }
 
     /// Lines of tasks, of those that there are; `within`: only of these namespaces. One statement.

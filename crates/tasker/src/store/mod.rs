@@ -33,7 +33,7 @@ pub use lists::{BulkReport, TaskFilter, TaskListItem, TaskVerb};
 pub use named_tasks::{Graph, GraphNode, NamedStep, NamedTask, NamedTaskGraph};
 pub(crate) use positions::Positions;
 pub use schema::{MigrationReport, SCHEMA_VERSION};
-pub use steps::{Cause, StepPage, Steps, WorkflowStep, WorkflowStepAttempt};
+pub use steps::{Cause, StepPage, StepVerb, Steps, WorkflowStep, WorkflowStepAttempt};
 pub use tasks::{ByHand, Submission, Submitted};
 pub(crate) use tasks::{NewTask, submit};
 pub(crate) use workflows::{LoadedWorkflow, definition, find_workflow, input_schema};

@@ -8,8 +8,11 @@ use serde_json::value::RawValue;
 use sqlx::{AssertSqlSafe, FromRow, types::Json};
 use uuid::Uuid;
 
-use super::Store;
-use crate::{Error, readiness::StepReadinessStatus};
+use super::{ByHand, Store};
+use crate::{
+    Error,
+    readiness::{StepReadinessStatus, StepState},
+};
 
 /// A step as the views have it: its readiness, where it stands in the graph, and what came of it.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
@@ -79,6 +82,21 @@ pub enum Steps<'a> {
     From(i32, i32),
     /// The one with this name.
     Named(&'a str),
+}
+
+/// A verb over a step.
+#[derive(Clone, Copy, Debug)]
+pub enum StepVerb<'a> {
+    /// Begins it anew; one that waits for its retry is due now.
+    Retry,
+    /// Cancels it, also while it runs.
+    Cancel,
+    /// Gives it its result.
+    Resolve(&'a RawValue),
+    /// Replaces its input.
+    EditInput(&'a RawValue),
+    /// Changes its greatest number of attempts.
+    ChangeLimit(i32),
 }
 
 /// One cause why a step does not run, or what can be seen of a step that may.
@@ -282,14 +300,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn attempts(&self, workflow_step_id: Uuid) -> Result<Vec<WorkflowStepAttempt>, Error> {
-        Ok(sqlx::query_as(
-            "select a.workflow_step_id, a.attempt, a.claim_id, a.worker_id, a.started_at, a.ended_at, a.outcome, a.error_kind, a.error
-             from tasker.workflow_step_attempts a
-             where a.task_id = tasker.task_of($1) and a.step_number = tasker.step_number_of($1) order by a.started_at, a.attempt",
-        )
-        .bind(workflow_step_id)
-        .fetch_all(&self.pool)
-        .await?)
+        self.attempts_of(&[workflow_step_id]).await
     }
 
     /// The id of the step with this name in a task; `None`: it has none.
@@ -313,5 +324,19 @@ impl Store {
     pub async fn explain_step(&self, workflow_step_id: Uuid) -> Result<Vec<Cause>, Error> {
         let causes = sqlx::query_as("select * from tasker.explain_step($1)");
         Ok(causes.bind(workflow_step_id).fetch_all(&self.pool).await?)
+    }
+
+    /// Does a verb to a step. Gives its state from then on.
+    ///
+    /// # Errors
+    /// As the verb.
+    pub async fn to_step(&self, verb: StepVerb<'_>, id: Uuid, by: ByHand<'_>) -> Result<StepState, Error> {
+        match verb {
+            StepVerb::Retry => self.retry_step(id, by).await,
+            StepVerb::Cancel => self.cancel_step(id, by).await,
+            StepVerb::Resolve(result) => self.resolve_step(id, result, by).await,
+            StepVerb::EditInput(input) => self.edit_step_input(id, input, by).await,
+            StepVerb::ChangeLimit(limit) => self.change_retry_limit(id, limit, by).await,
+        }
     }
 }
