@@ -7,7 +7,7 @@ use axum::{
 use serde_json::{Value, json};
 use tasker::access::{Permission, Role};
 
-use crate::support::{Answer, Doors, request, wide, with_doors_and_keys};
+use crate::support::{Answer, Doors, request, with_doors_and_keys};
 
 impl Doors {
     /// Makes a key.
@@ -80,15 +80,7 @@ fn every_operation_asks_every_role_for_what_it_declares() {
         let admin = doors.key(Role::Admin, None).await;
         let document = doors.get("/openapi.json").await.ok();
         let store = doors.db.tasker().store();
-        let yaml = wide("parcel", 3);
-        doors
-            .db
-            .tasker()
-            .register_definition(
-                &tasker::workflow::Definition::from_yaml("a test", yaml.as_bytes(), None, &[]).unwrap(),
-            )
-            .await
-            .unwrap();
+        doors.register_in("shop").await;
         let submit = async || {
             let body = json!({ "namespace": "shop", "name": "parcel" });
             let answer = doors.with_key(&admin, Method::POST, "/v1/tasks", Some(&body)).await;
@@ -186,9 +178,7 @@ fn what_is_in_other_namespaces_is_not_there() {
     with_doors_and_keys(async |doors| {
         let admin = doors.key(Role::Admin, None).await;
         for namespace in ["shop", "depot"] {
-            let yaml = wide("parcel", 3).replace("namespace: shop", &format!("namespace: {namespace}"));
-            let definition = tasker::workflow::Definition::from_yaml("a test", yaml.as_bytes(), None, &[]).unwrap();
-            doors.db.tasker().register_definition(&definition).await.unwrap();
+            doors.register_in(namespace).await;
         }
         let submit = async |namespace: &str| {
             let body = json!({ "namespace": namespace, "name": "parcel" });
@@ -242,12 +232,7 @@ fn what_is_in_other_namespaces_is_not_there() {
         assert_eq!(told.refusal(), (422, "bad_body".into()), "the limit is not his to say");
         let elsewhere = json!({ "name": "other", "namespace": "shop", "version": "1.0.0", "steps": [{ "name": "a", "handler": "app.do" }] });
         assert_eq!(post("/v1/named_tasks", elsewhere).await.refusal(), (403, "forbidden".into()));
-        let state: String = sqlx::query_scalar("select state::text from tasker.tasks where task_id = $1::uuid")
-            .bind(&other)
-            .fetch_one(doors.db.tasker().store().pool())
-            .await
-            .unwrap();
-        assert_eq!(state, "pending");
+        assert_eq!(doors.state_of(&other).await, "pending");
     });
 }
 

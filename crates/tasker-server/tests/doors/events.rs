@@ -9,7 +9,7 @@ use axum::{
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use tasker::{Submission, access::Role, workflow::Definition};
+use tasker::access::Role;
 
 use crate::support::{Doors, request, wide, with_doors, with_doors_and_keys};
 
@@ -149,10 +149,8 @@ fn a_stream_ends_with_its_key() {
         let (key, secret) = store.create_key("ann", Role::Viewer, Some(&["depot".into()]), None).await.unwrap();
         let mut stream = Stream::with_key(doors, "after=beginning", None, secret.reveal()).await;
         for namespace in ["shop", "depot"] {
-            let yaml = wide("parcel", 3).replace("namespace: shop", &format!("namespace: {namespace}"));
-            let definition = Definition::from_yaml("a test", yaml.as_bytes(), None, &[]).unwrap();
-            doors.db.tasker().register_definition(&definition).await.unwrap();
-            doors.db.tasker().submit(namespace, "parcel", &json!({}), Submission::default()).await.unwrap();
+            doors.register_in(namespace).await;
+            doors.submit_in(namespace).await;
         }
         let (_, _, event) = stream.next().await.unwrap();
         assert_eq!(event["data"]["task"]["namespace"], "depot");
@@ -160,7 +158,7 @@ fn a_stream_ends_with_its_key() {
         // also where it never falls silent
         for heard in 0.. {
             assert!(heard < 2000, "it goes on and on");
-            doors.db.tasker().submit("depot", "parcel", &json!({}), Submission::default()).await.unwrap();
+            doors.submit_in("depot").await;
             if stream.next().await.is_none() {
                 break;
             }

@@ -12,7 +12,7 @@ use axum::{
 use serde_json::{Value, json};
 use tasker::access::{Permission, Role};
 
-use crate::support::{Answer, Doors, request, wide, with_doors_and_keys};
+use crate::support::{Answer, Doors, request, with_doors_and_keys};
 
 /// Each field of a root, and the permission that it declares.
 fn fields(root: &str) -> Vec<(String, Option<Permission>)> {
@@ -89,20 +89,6 @@ impl Doors {
     async fn audited(&self) -> i64 {
         let count = sqlx::query_scalar("select count(*) from tasker.audit_records");
         count.fetch_one(self.db.tasker().store().pool()).await.unwrap()
-    }
-
-    async fn register_in(&self, namespace: &str) {
-        let yaml = wide("parcel", 3).replace("namespace: shop", &format!("namespace: {namespace}"));
-        let definition = tasker::workflow::Definition::from_yaml("a test", yaml.as_bytes(), None, &[]).unwrap();
-        self.db.tasker().register_definition(&definition).await.unwrap();
-    }
-
-    async fn submit_in(&self, namespace: &str) -> (String, String) {
-        let input = json!({});
-        let task = self.db.tasker().submit(namespace, "parcel", &input, tasker::Submission::default()).await.unwrap();
-        let task = task.task_id.to_string();
-        let step = format!("{}1", &task[..task.len() - 1]);
-        (task, step)
     }
 }
 
@@ -251,11 +237,6 @@ fn what_is_in_other_namespaces_is_not_there_for_graphql() {
             told.json()["data"],
             json!({ "a": { "state": "cancelled" }, "b": null, "c": { "name": "first" }, "d": null })
         );
-        let state: String = sqlx::query_scalar("select state::text from tasker.tasks where task_id = $1::uuid")
-            .bind(&other)
-            .fetch_one(doors.db.tasker().store().pool())
-            .await
-            .unwrap();
-        assert_eq!(state, "pending");
+        assert_eq!(doors.state_of(&other).await, "pending");
     });
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tasker::{Submission, access::Role, workflow::Definition};
+use tasker::access::Role;
 use tower::ServiceExt;
 
 use crate::support::{Doors, request, wide, with_doors, with_doors_and_keys};
@@ -154,17 +154,15 @@ fn a_subscription_ends_with_its_key() {
         let (key, secret) = store.create_key("ann", Role::Viewer, Some(&["depot".into()]), None).await.unwrap();
         let mut stream = Stream::open(doors, "(after: \"beginning\")", secret.reveal()).await;
         for namespace in ["shop", "depot"] {
-            let yaml = wide("parcel", 3).replace("namespace: shop", &format!("namespace: {namespace}"));
-            let definition = Definition::from_yaml("a test", yaml.as_bytes(), None, &[]).unwrap();
-            doors.db.tasker().register_definition(&definition).await.unwrap();
-            doors.db.tasker().submit(namespace, "parcel", &json!({}), Submission::default()).await.unwrap();
+            doors.register_in(namespace).await;
+            doors.submit_in(namespace).await;
         }
         assert_eq!(stream.next().await.unwrap()["task"]["namespace"], "depot");
         store.revoke_key(key.api_key_id).await.unwrap();
         // also where it never falls silent
         for heard in 0.. {
             assert!(heard < 2000, "it goes on and on");
-            doors.db.tasker().submit("depot", "parcel", &json!({}), Submission::default()).await.unwrap();
+            doors.submit_in("depot").await;
             if stream.next().await.is_none() {
                 break;
             }

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode},
 };
 use serde_json::{Value, json};
-use tasker::{Outcome, StepError, testing::TestDatabase};
+use tasker::{Outcome, StepError, Submission, testing::TestDatabase, workflow::Definition};
 use tasker_server::Access;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -115,6 +115,30 @@ impl Doors {
     pub async fn submit(&self, name: &str, input: Value) -> String {
         let answer = self.post("/v1/tasks", json!({ "namespace": "shop", "name": name, "input": input })).await;
         answer.ok()["task_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Registers `parcel` in a namespace, past the doors.
+    pub async fn register_in(&self, namespace: &str) {
+        let yaml = wide("parcel", 3).replace("namespace: shop", &format!("namespace: {namespace}"));
+        let definition = Definition::from_yaml("a test", yaml.as_bytes(), None, &[]).unwrap();
+        self.db.tasker().register_definition(&definition).await.unwrap();
+    }
+
+    /// Submits a task of it, and gives its id and that of its first step.
+    pub async fn submit_in(&self, namespace: &str) -> (String, String) {
+        let task = self.db.tasker().submit(namespace, "parcel", &json!({}), Submission::default()).await.unwrap();
+        let task = task.task_id.to_string();
+        let step = format!("{}1", &task[..task.len() - 1]);
+        (task, step)
+    }
+
+    /// A task's state, as it is stored.
+    pub async fn state_of(&self, task: &str) -> String {
+        sqlx::query_scalar("select state::text from tasker.tasks where task_id = $1::uuid")
+            .bind(task)
+            .fetch_one(self.db.tasker().store().pool())
+            .await
+            .unwrap()
     }
 
     /// The ids of a task's steps.

@@ -1,14 +1,15 @@
 //! Every verb against every verb, and against a migration. The first stands still before its commit, the second runs into it; afterwards the task
 //! is as one of the two orders, one after the other, would have left it. Who waits for whom stands in `meetings/`, a line for each first verb.
 
-use std::{collections::HashMap, fmt::Write, iter};
+use std::{collections::HashMap, fmt::Write, iter, time::Duration};
 
 use expect_test::{ExpectFile, expect_file};
 use sqlx::{AssertSqlSafe, Connection};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::support::{
-    Chance, Claim, Outcome, Play, cases,
+    Chance, Claim, Outcome, Play, TestDatabase, cases,
     contender::{self, Contender, Ring},
     seed, with_database, with_real_clock,
 };
@@ -206,17 +207,13 @@ fn verbs_that_meet_a_migration() {
                     let mut tx = session.begin().await.unwrap();
                     sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *tx).await.unwrap();
                     let migration = tokio::spawn(migration);
-                    while !migration.is_finished() && db.value::<i64>(HOW_MANY_WAIT).await == 0 {
-                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                    }
+                    stand_still(db, 1, &migration).await;
                     tx.commit().await.unwrap();
                     assert!(migration.await.unwrap().replaced, "{verb}");
                 } else {
                     sqlx::raw_sql("select pg_advisory_lock(4242)").execute(&mut gatekeeper).await.unwrap();
                     let migration = tokio::spawn(migration);
-                    while db.value::<i64>(HOW_MANY_WAIT).await == 0 {
-                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                    }
+                    stand_still(db, 1, &migration).await;
                     let verb = tokio::spawn(async move {
                         let gone = |error: &sqlx::Error| {
                             let code = error.as_database_error().and_then(|error| error.code());
@@ -230,9 +227,7 @@ fn verbs_that_meet_a_migration() {
                         }
                         sent
                     });
-                    while !verb.is_finished() && db.value::<i64>(HOW_MANY_WAIT).await < 2 {
-                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                    }
+                    stand_still(db, 2, &verb).await;
                     sqlx::raw_sql("select pg_advisory_unlock(4242)").execute(&mut gatekeeper).await.unwrap();
                     assert!(migration.await.unwrap().replaced);
                     println!("sent {} times", verb.await.unwrap());
@@ -243,9 +238,14 @@ fn verbs_that_meet_a_migration() {
     });
 }
 
-/// How many sessions of this database wait for a lock.
-const HOW_MANY_WAIT: &str =
-    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+/// Until so many sessions of this database wait for a lock, or what the last one does is done.
+async fn stand_still<T>(db: &TestDatabase, how_many: i64, last: &JoinHandle<T>) {
+    const WAITING: &str =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while !last.is_finished() && db.value::<i64>(WAITING).await < how_many {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
 
 /// Where the verbs meet: each time a new task, brought to the same point.
 struct Stage<'a> {
@@ -337,10 +337,11 @@ impl Stage<'_> {
                 self.play.definition.name
             ),
             // a version with a step of the same name, whose handler has a limit from then on
-            "register" => format!(
-                "select (tasker.register_workflow('test', '{}', '{task}', '{{}}', 'hash', array['s'], array['{}'], array[3], array[true],
-                   array[1], array[60], array[30], array[1]::smallint[], array[2], '[[]]', '[[]]', array[0], array[0], array[0], array[0], array[0], '{{}}', '{{}}') > 0)::text",
-                self.play.definition.name, self.play.definition.steps[1].handler
+            "register" => contender::register(
+                &self.play.definition.name,
+                &task.to_string(),
+                "s",
+                &self.play.definition.steps[1].handler,
             ),
             "" => "select null::text".into(),
             other => panic!("{other} is no verb"),

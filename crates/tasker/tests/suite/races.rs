@@ -592,11 +592,7 @@ async fn wander(
                 held.clear();
                 sql
             }
-            16 if chance(8) == 0 => format!(
-                "select tasker.register_workflow('test', '{workflow}', '0.0.{}', '{{}}', 'hash', array['a'], array['x'], array[3], array[true],
-                   array[1], array[60], array[30], array[1]::smallint[], array[2], '[[]]', '[[]]', array[0], array[0], array[0], array[0], array[0], '{{}}', '{{}}')::text",
-                chance(20)
-            ),
+            16 if chance(8) == 0 => contender::register(&workflow, &format!("0.0.{}", chance(20)), "a", "x"),
             _ => {
                 // whatever is held, settled in a batch that takes the next ones in the same call
                 let ended: Vec<_> = held

@@ -1,7 +1,5 @@
 //! A verb that stands still between two of its statements, or within one: what it has read a moment ago is not so any more when it goes on.
 
-use std::time::Duration;
-
 use sqlx::{PgConnection, Row};
 
 use crate::support::{
@@ -80,15 +78,10 @@ fn a_search_that_was_overtaken_has_not_seen_the_queues_that_it_did_not_look_at()
             .unwrap();
             (row.get::<Option<i32>, _>("got"), row.get::<String, _>("next_positions"))
         });
-        while db
-            .value::<i64>(
-                "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'advisory'",
-            )
-            .await
-            == 0
-        {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        db.until(
+            "select count(*) > 0 from pg_stat_activity where datname = current_database() and wait_event = 'advisory'",
+        )
+        .await;
         // whoever takes the foremost step leaves the search with nothing
         db.cancel_step(tasker::step_id(play.task(), 0), Default::default()).await.unwrap();
         open(keeper).await;

@@ -192,5 +192,13 @@ pub fn release(claim: &Claim) -> String {
     )
 }
 
+/// A registration of a version with one step, whose handler has a limit from then on, as a statement; it gives nothing.
+pub fn register(workflow: &str, version: &str, step: &str, handler: &str) -> String {
+    format!(
+        "select null::text from tasker.register_workflow('test', '{workflow}', '{version}', '{{}}', 'hash', array['{step}'], array['{handler}'], array[3], array[true],
+           array[1], array[60], array[30], array[1]::smallint[], array[2], '[[]]', '[[]]', array[0], array[0], array[0], array[0], array[0], '{{}}', '{{}}')"
+    )
+}
+
 /// Reaping; it gives how many leases and deadlines were acted on.
 pub const REAP: &str = "select r.reaped || ' ' || r.overdue from tasker.reap(100, '-infinity') r";
