@@ -128,16 +128,21 @@ fn whatever_comes_through_sql_is_refused_or_is_one_steps_own_trouble() {
 }
 
 #[test]
-fn an_edited_input_that_cannot_be_stored_is_refused() {
+fn what_a_person_gives_a_step_and_cannot_be_stored_is_refused() {
     with_database(async |db| {
         let play = Play::through(db, "a", "").await;
-        for (input, code) in
-            [(r#"{"a": "\u0000"}"#.to_string(), "22P05"), (format!("[\"{}\"]", "x".repeat(1 << 20)), "TA001")]
-        {
-            let sql = format!("select tasker.edit_step_input('{}', $1::json)", play.step("a"));
-            let refused = sqlx::query(AssertSqlSafe(sql)).bind(&input).execute(db.pool()).await.unwrap_err();
-            assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some(code));
+        for verb in ["edit_step_input", "resolve_step"] {
+            for (value, code) in
+                [(r#"{"a": "\u0000"}"#.to_string(), "22P05"), (format!("[\"{}\"]", "x".repeat(1 << 20)), "TA001")]
+            {
+                let sql = format!("select tasker.{verb}('{}', $1::json)", play.step("a"));
+                let refused = sqlx::query(AssertSqlSafe(sql)).bind(&value).execute(db.pool()).await.unwrap_err();
+                let said = refused.as_database_error().and_then(|error| error.code());
+                assert_eq!(said.as_deref(), Some(code), "{verb}");
+            }
         }
-        assert_eq!(db.value::<i64>("select count(*) from tasker.step_inputs").await, 0);
+        for table in ["step_inputs", "step_results"] {
+            assert_eq!(db.value::<i64>(&format!("select count(*) from tasker.{table}")).await, 0, "{table}");
+        }
     });
 }

@@ -68,6 +68,28 @@ fn an_outcome_that_is_none_changes_nothing() {
     });
 }
 
+#[test]
+fn of_a_claim_that_is_handed_in_twice_the_first_end_counts() {
+    with_database(async |db| {
+        let fail = || Outcome::Fail { retryable: Some(false), delay: None };
+        let complete = || Outcome::Complete("1".into());
+        for (ends, state, errors, results) in
+            [([complete(), fail()], "complete", 0, 1), ([fail(), complete()], "failed", 1, 0)]
+        {
+            let mut play = Play::of(db, "a, b").await;
+            play.live("submit a:in_progress").await;
+            let claim = play.claims[&(play.task(), 0)].clone();
+            let ended = ends.map(|end| (claim.clone(), end));
+            assert_eq!(play.worker.settle(db, &ended).await, ["settled", "settled"]);
+            assert_eq!(play.state("a").await, state);
+            for (table, rows) in [("step_errors", errors), ("step_results", results)] {
+                let count = format!("select count(*) from tasker.{table} where task_id = '{}'", play.task());
+                assert_eq!(db.value::<i64>(&count).await, rows, "{table}");
+            }
+        }
+    });
+}
+
 /// As a handler would have it: whoever waits for ever, or for an age, is scheduled, and can be looked at.
 #[test]
 fn a_wait_for_an_instant_beyond_all_is_one_for_the_last() {

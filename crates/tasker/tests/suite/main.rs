@@ -4,6 +4,7 @@
 mod bad_input;
 mod by_hand;
 mod claims;
+mod crowd;
 mod divergences;
 #[cfg(feature = "embedded")]
 mod embedded;

@@ -133,6 +133,9 @@ fn what_a_lost_reply_has_leased_is_adopted_without_waiting_for_what_is_locked() 
         assert_eq!(said, Ok(Some("1".into())));
         other.end("rollback").await;
         assert_eq!(session.run(&sql).await, Ok(Some("0,1".into())));
+        // what has expired is the reaper's
+        db.advance("31s").await;
+        assert_eq!(session.run(&sql).await, Ok(None));
     });
 }
 

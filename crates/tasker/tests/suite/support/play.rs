@@ -84,6 +84,16 @@ impl<'a> Play<'a> {
         place.unwrap_or_else(|| panic!("the workflow has no step `{name}`")) as i32
     }
 
+    /// The state of a step of the first task.
+    pub async fn state(&self, name: &str) -> String {
+        let (task, number) = (self.task(), self.number(name));
+        self.db
+            .value(&format!(
+                "select state::text from tasker.workflow_steps where task_id = '{task}' and step_number = {number}"
+            ))
+            .await
+    }
+
     /// Lives through a history.
     pub async fn live(&mut self, history: &str) {
         for word in history.split_whitespace() {
