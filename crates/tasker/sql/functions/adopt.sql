@@ -9,6 +9,7 @@ as $$
 #variable_conflict use_column
 declare now_ timestamptz := tasker.clock(); places tid[]; l_tasks uuid[]; l_steps int[]; l_named int[]; l_claims uuid[];
 begin
+  perform tasker.require_read_committed();
   select array_agg(o.place) into places from (
     select l.ctid as place from tasker.leases l
     where l.lease_expires_at > now_ and l.worker_id = by_worker and l.claim_id <> all(known_claims)

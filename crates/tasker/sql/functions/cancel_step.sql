@@ -4,7 +4,7 @@ set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare s tasker.workflow_steps; h tasker.workflow_step_transitions;
 begin
-  s := tasker.lock_step(of_step);
+  s := tasker.lock_step(of_step, reason, actor);
   if s.state = 'cancelled' then
     return s.state;
   elsif s.state in ('complete', 'resolved_manually', 'skipped') then

@@ -4,7 +4,7 @@ set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare s tasker.workflow_steps; h tasker.workflow_step_transitions;
 begin
-  s := tasker.lock_step(of_step);
+  s := tasker.lock_step(of_step, reason, actor);
   if s.state not in ('pending', 'failed', 'in_progress') then
     perform tasker.refuse('step_is_finished', format('step %s is %s: its limit no longer matters', s.name, s.state));
   elsif not s.task_is_live then

@@ -4,7 +4,7 @@ set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare s tasker.workflow_steps; h tasker.workflow_step_transitions;
 begin
-  s := tasker.lock_step(of_step);
+  s := tasker.lock_step(of_step, reason, actor);
   if s.state not in ('pending', 'failed') then
     perform tasker.refuse('step_not_waiting', format('step %s is %s: only the input of a pending or failed step can be changed', s.name, s.state));
   elsif not (s.task_is_live or exists (select from tasker.tasks k where k.task_id = s.task_id and k.state = 'failed')) then

@@ -4,7 +4,7 @@ set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare k tasker.tasks;
 begin
-  k := tasker.lock_task(of_task);
+  k := tasker.lock_task(of_task, reason, actor);
   if k.state = 'resolved_manually' then
     return k.state;
   elsif k.state in ('complete', 'cancelled') then

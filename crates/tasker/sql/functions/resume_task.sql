@@ -4,7 +4,7 @@ set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare k tasker.tasks;
 begin
-  k := tasker.lock_task(of_task);
+  k := tasker.lock_task(of_task, reason, actor);
   if k.state not in ('pending', 'in_progress') then
     perform tasker.refuse('task_not_live', format('task %s is %s: only a live task can be resumed', of_task, k.state));
   end if;

@@ -4,7 +4,7 @@ set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare s tasker.workflow_steps; k tasker.tasks; h tasker.workflow_step_transitions;
 begin
-  s := tasker.lock_step(of_step);
+  s := tasker.lock_step(of_step, reason, actor);
   select t.* into k from tasker.tasks t where t.task_id = s.task_id;
   if k.state not in ('pending', 'in_progress', 'failed') then
     perform tasker.refuse('task_not_live', format('step %s cannot be retried: its task is %s, and that is final', s.name, k.state));

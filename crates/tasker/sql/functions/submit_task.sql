@@ -22,6 +22,7 @@ begin
   if jsonb_typeof(tags) <> 'object' then
     perform tasker.refuse('bad_tags', format('tags are an object of names and values, not %s', left(tags::text, 100)));
   end if;
+  perform tasker.require_storable(tags::text, 'the object of tags');
   if length(summary) > 500 or summary ~ '[\r\n]' then
     perform tasker.refuse('bad_summary', 'a summary is one line of at most 500 characters');
   end if;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Store, again, workflows::lane};
 use crate::{
-    Error,
+    Error, json,
     readiness::{StepState, TaskState},
     workflow::Priority,
 };
@@ -40,6 +40,13 @@ impl Submission {
         let refuse = |code: &str, message: &str| Err(Error::Refused { code: code.into(), message: message.into() });
         if self.tags.as_ref().is_some_and(|tags| !tags.is_object()) {
             return refuse("bad_tags", "tags are an object of names and values");
+        }
+        let bytes = self.tags.as_ref().map_or(0, |tags| tags.to_string().len());
+        if bytes > json::MAX_BYTES {
+            return refuse(
+                "too_large",
+                &format!("the object of tags has {bytes} bytes, and {} are allowed", json::MAX_BYTES),
+            );
         }
         if self.summary.as_ref().is_some_and(|text| text.chars().count() > 500 || text.contains(['\r', '\n'])) {
             return refuse("bad_summary", "a summary is one line of at most 500 characters");

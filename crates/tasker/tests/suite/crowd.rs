@@ -88,9 +88,11 @@ async fn wander(
             6 => by_hand("edit_step_input('S', '1')"),
             7 => by_hand("change_retry_limit('S', 9)"),
             // a worker dies
-            8 => "update tasker.leases set lease_expires_at = tasker.clock() - interval '1 s' where (task_id, step_number) in (
-                    select task_id, step_number from tasker.leases order by random() limit 1 for update skip locked) returning null::text"
-                .into(),
+            8 => format!(
+                "update tasker.leases set lease_expires_at = tasker.clock() - interval '1 s' where (task_id, step_number) in (
+                   select task_id, step_number from tasker.leases order by md5(step_number || '{}') limit 1 for update skip locked) returning null::text",
+                chance(1000)
+            ),
             9 => REAP.into(),
             10 => by_hand("resolve_step('S', '1')"),
             11 | 12 => {

@@ -15,14 +15,16 @@ use crate::support::{
 };
 
 /// Verbs over the step s or its task, by the worker that holds s or by somebody else.
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 25] = [
     "claim",
+    "claim of the task",
     "complete",
     "complete and take",
     "fail",
     "wait",
     "release",
     "heartbeat",
+    "adopt",
     "reap",
     "s:cancel",
     "s:retry",
@@ -33,13 +35,16 @@ const VERBS: [&str; 20] = [
     "task:retry",
     "task:pause",
     "task:resume",
+    "task:resolve",
     "submit",
     "submit again",
+    "submit both",
     "register",
+    "register the worker",
 ];
 
 /// These pass over what somebody has locked, as if it were not there.
-const PASS_OVER: [&str; 3] = ["claim", "heartbeat", "reap"];
+const PASS_OVER: [&str; 5] = ["claim", "claim of the task", "heartbeat", "adopt", "reap"];
 
 /// What came before, and how the task was submitted.
 type Situation = (&'static str, &'static str);
@@ -75,7 +80,7 @@ fn verbs_that_meet_over_a_dead_step_in_a_failed_task() {
     all_pairs(DEAD, expect_file!["meetings/dead.txt"]);
 }
 
-/// Some of the 40,000 meetings of three, others in each run.
+/// Some of the 78,125 meetings of three, others in each run.
 #[test]
 fn three_verbs_that_meet() {
     with_database(async |db| {
@@ -293,7 +298,9 @@ impl Stage<'_> {
         for task in self
             .play
             .db
-            .column::<Uuid>("select task_id from tasker.tasks where state not in ('complete', 'cancelled')")
+            .column::<Uuid>(
+                "select task_id from tasker.tasks where state not in ('complete', 'cancelled', 'resolved_manually')",
+            )
             .await
         {
             self.play.db.cancel_task(task, Default::default()).await.unwrap();
@@ -307,6 +314,9 @@ impl Stage<'_> {
         let settle = |outcome: Outcome| contender::settle(worker, &scene.claim, &outcome);
         match verb {
             "claim" => contender::claim(Uuid::new_v4(), worker.handler(&self.play.definition.steps[1].handler), 5),
+            "claim of the task" => {
+                contender::claim_of(task, Uuid::new_v4(), worker.handler(&self.play.definition.steps[1].handler), 5)
+            }
             "complete" => settle(Outcome::Complete("1".into())),
             "complete and take" => {
                 let child = worker.handler(&self.play.definition.steps[2].handler);
@@ -316,6 +326,7 @@ impl Stage<'_> {
             "wait" => settle(Outcome::Wait(chrono::DateTime::UNIX_EPOCH)),
             "release" => contender::release(&scene.claim),
             "heartbeat" => contender::beat(worker.id, &scene.claim),
+            "adopt" => contender::adopt(worker.id),
             "reap" => contender::REAP.into(),
             "s:cancel" => format!("select tasker.cancel_step('{s}')::text"),
             "s:retry" => format!("select tasker.retry_step('{s}')::text"),
@@ -326,6 +337,7 @@ impl Stage<'_> {
             "task:retry" => format!("select tasker.retry_task('{task}')::text"),
             "task:pause" => format!("select tasker.pause_task('{task}')::text"),
             "task:resume" => format!("select tasker.resume_task('{task}')::text"),
+            "task:resolve" => format!("select tasker.resolve_task('{task}')::text"),
             // under the key that the task holds while it is live
             "submit" => format!(
                 "select (tasker.submit_task('test', '{}', unique_while_live => 'k') = '{task}')::text",
@@ -336,6 +348,10 @@ impl Stage<'_> {
                 "select (tasker.submit_task('test', '{}', idempotency_key => '{task}') = '{task}')::text",
                 self.play.definition.name
             ),
+            // the two in one call of the engine
+            "submit both" => {
+                contender::submit_many(self.play.named_task_id, &[("null", "'k'"), (&format!("'{task}'"), "null")])
+            }
             // a version with a step of the same name, whose handler has a limit from then on
             "register" => contender::register(
                 &self.play.definition.name,
@@ -343,6 +359,7 @@ impl Stage<'_> {
                 "s",
                 &self.play.definition.steps[1].handler,
             ),
+            "register the worker" => contender::register_worker(worker.id, &self.play.definition.steps[1].handler),
             "" => "select null::text".into(),
             other => panic!("{other} is no verb"),
         }

@@ -423,6 +423,8 @@ fn every_verb_but_submit_refuses_an_isolation_that_would_lose_a_join() {
             claim(worker, play.handler("b"), 1),
             beat(worker, held),
             release(held),
+            contender::adopt(worker),
+            contender::register_worker(worker, "b"),
             REAP.into(),
         ]);
         let mut session = Contender::new(db).await;

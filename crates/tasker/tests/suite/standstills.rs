@@ -3,8 +3,8 @@
 use sqlx::{PgConnection, Row};
 
 use crate::support::{
-    Outcome, Play, TestDatabase,
-    contender::{Contender, REAP},
+    Outcome, Play, TestDatabase, Worker,
+    contender::{self, Contender, REAP, Said},
     reap, with_database,
 };
 
@@ -94,25 +94,21 @@ fn a_search_that_was_overtaken_has_not_seen_the_queues_that_it_did_not_look_at()
 fn submissions_that_take_the_same_keys_in_any_order_never_deadlock() {
     with_database(async |db| {
         let play = Play::of(db, "a").await;
-        let submit = |keys: &str| {
-            format!(
-                "select count(*)::text from tasker.submit_tasks(array_fill({0}, array[cardinality('{1}'::text[])]), array_fill('{{}}'::text, array[cardinality('{1}'::text[])]),
-                   array_fill(null::text, array[cardinality('{1}'::text[])]), '{1}', array_fill(null::timestamptz, array[cardinality('{1}'::text[])]),
-                   array_fill(null::smallint, array[cardinality('{1}'::text[])]), array_fill(null::timestamptz, array[cardinality('{1}'::text[])]),
-                   array_fill(null::text, array[cardinality('{1}'::text[])]), array_fill(null::text, array[cardinality('{1}'::text[])]))",
-                play.named_task_id, keys
-            )
+        let submit = |keys: &[&str]| {
+            let keys: Vec<_> = keys.iter().map(|key| ("null", *key)).collect();
+            contender::submit_many(play.named_task_id, &keys)
         };
         let mut holder = Contender::new(db).await;
-        holder.begin(&submit("{z}")).await.unwrap();
+        holder.begin(&submit(&["'z'"])).await.unwrap();
         // the one has a, waits for z and wants m; the other begins with m and wants a
-        let one = Contender::new(db).await.start(&submit("{a,z,m}"));
+        let one = Contender::new(db).await.start(&submit(&["'a'", "'z'", "'m'"]));
         assert!(one.is_blocked(db).await);
-        let other = Contender::new(db).await.start(&submit("{m,a}"));
+        let other = Contender::new(db).await.start(&submit(&["'m'", "'a'"]));
         assert!(other.is_blocked(db).await);
         holder.end("rollback").await;
-        assert_eq!(one.answer().await.1, Ok(Some("3".into())));
-        assert_eq!(other.answer().await.1, Ok(Some("2".into())));
+        let how_many = |said: Said| said.unwrap().unwrap().split(' ').count();
+        assert_eq!(how_many(one.answer().await.1), 3);
+        assert_eq!(how_many(other.answer().await.1), 2);
     });
 }
 
@@ -123,10 +119,7 @@ fn what_a_lost_reply_has_leased_is_adopted_without_waiting_for_what_is_locked() 
         play.live("submit a:in_progress b:in_progress").await;
         let mut other = Contender::new(db).await;
         other.begin("select task_id::text from tasker.leases where step_number = 0 for update").await.unwrap();
-        let sql = format!(
-            "select string_agg(step_number::text, ',') from tasker.adopt('{}', '{{}}', interval '30 s')",
-            play.worker.id
-        );
+        let sql = contender::adopt(play.worker.id).replace("count(*)::text", "string_agg(step_number::text, ',')");
         let adopting = Contender::new(db).await.start(&sql);
         assert!(!adopting.is_blocked(db).await);
         let (mut session, said) = adopting.answer().await;
@@ -136,6 +129,25 @@ fn what_a_lost_reply_has_leased_is_adopted_without_waiting_for_what_is_locked() 
         // what has expired is the reaper's
         db.advance("31s").await;
         assert_eq!(session.run(&sql).await, Ok(None));
+    });
+}
+
+/// Two that come back after days would forget each other: who has its own row waits for nobody's.
+#[test]
+fn a_worker_that_registers_waits_for_nobody_whom_it_forgets() {
+    with_database(async |db| {
+        let (one, other) = (Worker::new(db, ["h".into()]).await, Worker::new(db, ["h".into()]).await);
+        db.advance("2d").await;
+        let mut session = Contender::new(db).await;
+        let coming_back = format!("select description from tasker.workers where worker_id = '{}' for update", one.id);
+        session.begin(&coming_back).await.unwrap();
+        let back = Contender::new(db).await.start(&contender::register_worker(other.id, "h"));
+        assert!(!back.is_blocked(db).await);
+        let (mut back, said) = back.answer().await;
+        assert!(said.is_ok());
+        session.end("rollback").await;
+        back.run(&contender::register_worker(other.id, "h")).await.unwrap();
+        assert_eq!(db.column::<uuid::Uuid>("select worker_id from tasker.workers").await, [other.id]);
     });
 }
 

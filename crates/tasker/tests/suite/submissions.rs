@@ -159,6 +159,11 @@ fn a_bad_submission_is_refused_before_anything_is_written() {
         for (bad, submission, code) in [
             ("tags => '[1]'", Submission { tags: Some(json!([1])), ..Submission::default() }, "bad_tags"),
             (
+                "tags => jsonb_build_object('a', repeat('x', 1048576))",
+                Submission { tags: Some(json!({ "a": "x".repeat(1 << 20) })), ..Submission::default() },
+                "too_large",
+            ),
+            (
                 "summary => e'two\\nlines'",
                 Submission { summary: Some("two\nlines".into()), ..Submission::default() },
                 "bad_summary",

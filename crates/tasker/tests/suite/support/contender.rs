@@ -176,6 +176,39 @@ pub fn claim(worker: Uuid, handler: i32, wanted: i32) -> String {
     )
 }
 
+/// As [claim], of one task alone.
+pub fn claim_of(task: Uuid, worker: Uuid, handler: i32, wanted: i32) -> String {
+    claim(worker, handler, wanted).replace("interval '30 s'", &format!("interval '30 s', only_task => '{task}'"))
+}
+
+/// What a worker holds and does not know of; it gives how many there were.
+pub fn adopt(worker: Uuid) -> String {
+    format!("select count(*)::text from tasker.adopt('{worker}', '{{}}', interval '30 s')")
+}
+
+/// A worker says that it serves one handler; it gives the handler's id.
+pub fn register_worker(worker: Uuid, handler: &str) -> String {
+    format!("select tasker.register_worker('{worker}', array['{handler}'], '')::text")
+}
+
+/// A submission in the engine's batch, for each pair of an idempotency key and a unique one (`null`, or quoted); it gives the tasks.
+pub fn submit_many(named_task_id: i32, keys: &[(&str, &str)]) -> String {
+    let column = |values: Vec<&str>, of: &str| format!("array[{}]::{of}[]", values.join(", "));
+    let nothing = |of: &str| column(vec!["null"; keys.len()], of);
+    format!(
+        "select string_agg(task_id::text, ' ' order by ord) from tasker.submit_tasks(array_fill({named_task_id}, array[{}]), {}, {}, {}, {}, {}, {}, {}, {})",
+        keys.len(),
+        column(vec!["'{}'"; keys.len()], "text"),
+        column(keys.iter().map(|(key, _)| *key).collect(), "text"),
+        column(keys.iter().map(|(_, key)| *key).collect(), "text"),
+        nothing("timestamptz"),
+        nothing("smallint"),
+        nothing("timestamptz"),
+        nothing("text"),
+        nothing("text"),
+    )
+}
+
 /// A heartbeat for one claim; it gives the answer.
 pub fn beat(worker: Uuid, claim: &Claim) -> String {
     format!(

@@ -330,8 +330,12 @@ impl Torture {
             let road = &self.roads[self.of(WORKERS)];
             match self.of(6) {
                 0..=2 => {
-                    let sql = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() order by random() limit 2";
-                    if sqlx::query(sql).fetch_all(self.tasker.store().pool()).await.is_ok() {
+                    let sql = format!(
+                        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+                         order by md5(pid || '{}') limit 2",
+                        self.of(1000)
+                    );
+                    if sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(self.tasker.store().pool()).await.is_ok() {
                         self.count("sessions terminated");
                     }
                 }
