@@ -2,12 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use axum::http::StatusCode;
 use serde::Deserialize;
 use tasker::{
     Error,
     events::{Batch, Cursor, Event, Subscription, Told},
 };
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Interval, MissedTickBehavior},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -15,6 +19,9 @@ use crate::{
     access::{Caller, KNOWN},
     problem::Problem,
 };
+
+/// How many may follow at once, at all doors of this process.
+pub(crate) const MAX_FOLLOWERS: usize = 1000;
 
 /// What is wanted.
 #[derive(Default)]
@@ -38,6 +45,7 @@ pub(crate) struct Following {
     app: App,
     /// When the key is asked for again, however much happens.
     checks: Interval,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Something that happened and concerns him, with what the views say since.
@@ -60,8 +68,12 @@ impl Following {
     /// Follows from now on.
     ///
     /// # Errors
-    /// `unknown_task`, `bad_query`, `bad_cursor`, `cursor_gone`, the database's.
+    /// `too_many_followers`, `unknown_task`, `bad_query`, `bad_cursor`, `cursor_gone`, the database's.
     pub async fn begin(app: App, caller: Caller, wanted: Wanted) -> Result<Following, Problem> {
+        let place = app.followers.clone().try_acquire_owned().map_err(|_| {
+            let detail = format!("{MAX_FOLLOWERS} follow already, and no more may: follow at another server, or later");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_followers", detail)
+        })?;
         let store = app.tasker.store();
         let Wanted { task_id, namespace, kinds, after } = wanted;
         if let (Some(task), Some(names)) = (task_id, caller.namespaces())
@@ -88,7 +100,15 @@ impl Following {
         }
         let mut checks = tokio::time::interval_at(Instant::now() + KNOWN, KNOWN);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Following { events: app.tasker.follow(after, task_id), namespace, caller, kinds, app, checks })
+        Ok(Following {
+            events: app.tasker.follow(after, task_id),
+            namespace,
+            caller,
+            kinds,
+            app,
+            checks,
+            _place: place,
+        })
     }
 
     /// Where it is.

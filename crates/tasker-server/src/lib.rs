@@ -18,7 +18,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use tasker::Tasker;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
@@ -40,6 +40,8 @@ pub(crate) struct App {
     layouts: diagram::Layouts,
     door: access::Door,
     graphql: Arc<graphql::Graphql>,
+    /// Places for those who follow what happens.
+    followers: Arc<Semaphore>,
     /// Cancelled when the server is to end: what streams ends, and it is no longer ready.
     stop: CancellationToken,
 }
@@ -52,6 +54,7 @@ pub fn routes(tasker: Tasker, access: Access, stop: CancellationToken) -> (Route
         layouts: diagram::Layouts::default(),
         door: access::Door::new(access, &openapi),
         graphql: Arc::default(),
+        followers: Arc::new(Semaphore::new(following::MAX_FOLLOWERS)),
         tasker,
         stop,
     };

@@ -178,3 +178,19 @@ fn who_has_heard_nothing_yet_knows_where_he_is() {
         assert_eq!(again.next().await.unwrap().1, "task.submitted");
     });
 }
+
+/// Whoever follows takes a place, and leaves it when he goes.
+#[test]
+fn a_thousand_follow_and_no_more() {
+    with_doors(async |doors| {
+        let mut streams = Vec::new();
+        for _ in 0..1000 {
+            streams.push(Stream::open(doors, "", None).await);
+        }
+        let refused = doors.get("/v1/events").await;
+        assert_eq!(refused.refusal(), (503, "too_many_followers".into()));
+        assert_eq!(refused.header("retry-after"), "1");
+        streams.pop();
+        Stream::open(doors, "", None).await;
+    });
+}

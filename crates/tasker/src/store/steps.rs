@@ -254,7 +254,9 @@ impl Store {
     pub async fn results_of(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<(Uuid, Json<Box<RawValue>>)>, Error> {
         let results = sqlx::query_as(
             "select w.id, r.result from unnest($1::uuid[]) w(id)
-             join tasker.step_results r on r.task_id = tasker.task_of(w.id) and r.step_number = tasker.step_number_of(w.id)",
+             cross join lateral (
+               select r.result from tasker.step_results r
+               where r.task_id = tasker.task_of(w.id) and r.step_number = tasker.step_number_of(w.id) offset 0) r",
         );
         Ok(results.bind(workflow_step_ids).fetch_all(&self.pool).await?)
     }

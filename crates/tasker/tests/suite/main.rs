@@ -2,6 +2,7 @@
 //! this one program, and get theirs from [`support`].
 
 mod bad_input;
+mod batches;
 mod by_hand;
 mod claims;
 mod crowd;

@@ -106,7 +106,7 @@ pub fn verbs() -> Vec<(&'static str, &'static str, String)> {
 
 /// Submits and runs four-step diamonds until so many steps are stored: with keys, errors and results; one task in ten waits
 /// for tomorrow, with a deadline and a unique key.
-async fn fill(db: &TestDatabase, play: &Play<'_>, steps: i64) {
+pub async fn fill(db: &TestDatabase, play: &Play<'_>, steps: i64) {
     let worker = Worker::new(db, play.definition.steps.iter().map(|step| step.handler.clone())).await;
     let mut connection = db.pool().acquire().await.unwrap();
     let stored: i64 =
@@ -260,7 +260,7 @@ async fn examine(watch: &Watch, db: &TestDatabase, mode: &str, wrong: &mut Vec<S
 }
 
 /// No table is analyzed behind our back.
-async fn without_autovacuum(db: &TestDatabase) {
+pub async fn without_autovacuum(db: &TestDatabase) {
     let tables: Vec<String> = db
         .column(
             "select oid::regclass::text from pg_class where relnamespace = 'tasker'::regnamespace and relkind = 'r'",
@@ -417,7 +417,7 @@ fn only_of_the_hot_set(cost: &Cost) -> bool {
 
 /// Pages of a hot set through which 10,000 steps went, where nobody has vacuumed it: one for each, where the server cannot yet know that
 /// what is dead is dead to all. (That nothing else is read from end to end is asked beside it.)
-const UNVACUUMED: i64 = 12_000;
+pub const UNVACUUMED: i64 = 12_000;
 
 #[test]
 fn lists_over_all_tasks_start_from_the_hot_set() {
