@@ -98,7 +98,7 @@ impl TaskWorkflowSummary {
         let columns = COLUMNS.trim_end_matches("from ");
         let sql = format!(
             "{columns}, c.root_step_ids, c.root_step_count, c.blocked_step_ids, c.blocking_reasons, c.next_executable_step_ids, c.processing_strategy
-             from (select distinct unnest($1::uuid[]) as id) w
+             from (select distinct unnest((select $1::uuid[])) as id) w
              cross join lateral (select * from tasker.task_workflow_summaries c where c.task_id = w.id offset 0) c"
         );
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_ids).fetch_all(store.pool()).await?)
@@ -125,7 +125,7 @@ impl TaskExecutionContext {
     /// [`Error::Database`].
     pub async fn for_tasks(store: &Store, task_ids: &[Uuid]) -> Result<Vec<TaskExecutionContext>, Error> {
         let sql = format!(
-            "{COLUMNS} (select distinct unnest($1::uuid[]) as id) w
+            "{COLUMNS} (select distinct unnest((select $1::uuid[])) as id) w
              cross join lateral (select * from tasker.task_execution_contexts c where c.task_id = w.id offset 0) c order by c.task_id"
         );
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_ids).fetch_all(store.pool()).await?)

@@ -214,7 +214,7 @@ impl StepReadinessStatus {
     /// [`Error::Database`].
     pub async fn for_tasks(store: &Store, task_ids: &[Uuid], at_most: i64) -> Result<Vec<StepReadinessStatus>, Error> {
         let sql = format!(
-            "{STEP_COLUMNS} (select distinct unnest($1::uuid[]) as id) w
+            "{STEP_COLUMNS} (select distinct unnest((select $1::uuid[])) as id) w
              cross join lateral (select * from tasker.step_readiness_statuses v where v.task_id = w.id offset 0) v
              order by v.task_id, v.step_number limit $2"
         );

@@ -7,7 +7,7 @@ create function tasker.register_workflow(
   parent_counts int[], child_counts int[], min_depths int[], max_depths int[], heights int[],
   edges_from int[], edges_to int[]) returns int
 language plpgsql as $$
-declare namespace_id int; id int; hash_ text; total int := cardinality(names);
+declare namespace_id int; id int; hash_ text; total int := cardinality(names); only_parents int[];
 begin
   perform tasker.require_read_committed();
   insert into tasker.task_namespaces (name) values (namespace) on conflict (name) do nothing;
@@ -35,19 +35,23 @@ begin
   where not h.limited and h.name in (select u.handler from unnest(handler_names, limits) u(handler, concurrency_limit) where u.concurrency_limit is not null);
   insert into tasker.named_task_edges (named_task_id, from_step, to_step)
   select id, e.f, e.t from unnest(edges_from, edges_to) e(f, t);
+  select array_agg(e.f order by n) into only_parents
+  from generate_series(0, total - 1) n left join (select t, min(f) as f from unnest(edges_from, edges_to) e(f, t) group by t having count(*) = 1) e on e.t = n;
   insert into tasker.named_tasks_named_steps (named_task_id, step_number, named_step_id, name, handler_id, retry_limit, retryable, base_retry_delay,
     max_retry_delay, timeout, lane, concurrency_limit, concurrency_key, needs, parent_count, only_parent, child_count,
     min_depth_from_root, max_depth_from_root, max_depth_to_leaf)
+  -- no join: one probe of an index a step, also in a database that knows nothing yet of what is in its tables
   select id, u.ord - 1, s.named_step_id, u.name, h.handler_id, u.retry_limit, u.retryable, u.base_delay, u.max_delay, u.timeout, u.lane, u.concurrency_limit,
-    case when u.concurrency_limit is not null then array(select json_array_elements_text(k.value)) end,
-    array(select json_array_elements_text(w.value)::int), u.parents,
-    case when u.parents = 1 then (select e.from_step from tasker.named_task_edges e where e.named_task_id = id and e.to_step = u.ord - 1) end, u.children, u.min_depth, u.max_depth, u.height
-  from unnest(names, handler_names, retry_limits, retryables, base_delays, max_delays, timeouts, lanes, limits, parent_counts, child_counts, min_depths, max_depths, heights)
-    with ordinality u(name, handler, retry_limit, retryable, base_delay, max_delay, timeout, lane, concurrency_limit, parents, children, min_depth, max_depth, height, ord)
-  join json_array_elements(limit_keys) with ordinality k(value, ord) on k.ord = u.ord
-  join json_array_elements(needs) with ordinality w(value, ord) on w.ord = u.ord
-  join tasker.named_steps s on s.task_namespace_id = namespace_id and s.task_name = of_name and s.name = u.name
-  join tasker.handlers h on h.name = u.handler;
+    case when u.concurrency_limit is not null then array(select json_array_elements_text(u.limit_key)) end,
+    array(select json_array_elements_text(u.need)::int), u.parents,
+    u.only_parent, u.children, u.min_depth, u.max_depth, u.height
+  from unnest(names, handler_names, retry_limits, retryables, base_delays, max_delays, timeouts, lanes, limits, parent_counts, child_counts, min_depths, max_depths, heights,
+      array(select json_array_elements(limit_keys)), array(select json_array_elements(needs)), only_parents)
+    with ordinality u(name, handler, retry_limit, retryable, base_delay, max_delay, timeout, lane, concurrency_limit, parents, children, min_depth, max_depth, height, limit_key, need, only_parent, ord)
+  cross join lateral (
+    select s.named_step_id from tasker.named_steps s
+    where s.task_namespace_id = namespace_id and s.task_name = of_name and s.name = u.name offset 0) s
+  cross join lateral (select h.handler_id from tasker.handlers h where h.name = u.handler offset 0) h;
   return id;
 end $$;
 

@@ -115,7 +115,7 @@ impl Store {
     pub async fn transitions_of(&self, of: &[History]) -> Result<Vec<(usize, Transition)>, Error> {
         let after = |history: &History| history.after.unwrap_or((-1, None));
         let sql = format!(
-            "select w.place, e.* from unnest($1::uuid[], $2::int[], $3::bigint[], $4::int[], $5::bigint[])
+            "select w.place, e.* from unnest((select $1::uuid[]), (select $2::int[]), (select $3::bigint[]), (select $4::int[]), (select $5::bigint[]))
                with ordinality w(task_id, step_number, after, after_step, at_most, place)
              cross join lateral (
                (select {COLUMNS} from tasker.events e
@@ -151,7 +151,7 @@ impl Store {
         let (tasks, steps): (Vec<Uuid>, Vec<i32>) = of.into_iter().unzip();
         let rows = sqlx::query(
             "select w.task_id, nullif(w.step_number, -1) as step_number, p.payload
-             from unnest($1::uuid[], $2::int[]) w(task_id, step_number)
+             from unnest((select $1::uuid[]), (select $2::int[])) w(task_id, step_number)
              cross join lateral (
                select row_to_json(x) as payload from (
                  select c.*, s.name as namespace, n.name as workflow, n.version, y.summary, y.tags

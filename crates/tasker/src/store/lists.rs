@@ -310,7 +310,7 @@ impl Store {
     /// [`Error::Database`].
     pub async fn tasks_of(&self, task_ids: &[Uuid], within: Option<&[String]>) -> Result<Vec<TaskListItem>, Error> {
         let sql = format!(
-            "select {ITEM} from (select distinct unnest($1::uuid[]) as id) w
+            "select {ITEM} from (select distinct unnest((select $1::uuid[])) as id) w
              cross join lateral (select * from tasker.tasks k where k.task_id = w.id offset 0) k
              {BESIDE} where $2::text[] is null or s.name = any($2)"
         );

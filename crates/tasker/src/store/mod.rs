@@ -1,6 +1,9 @@
 //! The only module that speaks SQL. Everything else asks it in the domain's words.
 //!
 //! A verb is one function call; what it means is in its file under `sql/functions/`.
+//!
+//! Arrays that a query is given stand in a subquery, `unnest((select $1::uuid[]))`: a planner that can count them believes that a plan
+//! for so many is cheaper than one for any number, and plans a view anew in each call, which takes longer than to read it.
 
 mod access;
 mod clock;

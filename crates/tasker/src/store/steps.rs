@@ -207,7 +207,7 @@ impl Store {
         }
         let sql = workflow_steps(
             "w.place,",
-            "unnest($1::uuid[], $2::text[], $3::int[], $4::int[]) with ordinality w(task_id, name, low, high, place)
+            "unnest((select $1::uuid[]), (select $2::text[]), (select $3::int[]), (select $4::int[])) with ordinality w(task_id, name, low, high, place)
              cross join lateral (
                select w.low, w.high where w.name is null
                union all
@@ -237,7 +237,7 @@ impl Store {
     pub async fn workflow_steps_of(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<WorkflowStep>, Error> {
         let sql = workflow_steps(
             "",
-            "unnest($1::uuid[]) w(id)
+            "unnest((select $1::uuid[])) w(id)
              cross join lateral (
                select * from tasker.step_readiness_statuses v
                where v.task_id = tasker.task_of(w.id) and v.step_number = tasker.step_number_of(w.id) offset 0) v",
@@ -253,7 +253,7 @@ impl Store {
     /// [`Error::Database`].
     pub async fn results_of(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<(Uuid, Json<Box<RawValue>>)>, Error> {
         let results = sqlx::query_as(
-            "select w.id, r.result from unnest($1::uuid[]) w(id)
+            "select w.id, r.result from unnest((select $1::uuid[])) w(id)
              cross join lateral (
                select r.result from tasker.step_results r
                where r.task_id = tasker.task_of(w.id) and r.step_number = tasker.step_number_of(w.id) offset 0) r",
@@ -268,7 +268,7 @@ impl Store {
     pub async fn attempts_of(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<WorkflowStepAttempt>, Error> {
         let attempts = sqlx::query_as(
             "select a.workflow_step_id, a.attempt, a.claim_id, a.worker_id, a.started_at, a.ended_at, a.outcome, a.error_kind, a.error
-             from unnest($1::uuid[]) w(id)
+             from unnest((select $1::uuid[])) w(id)
              cross join lateral (
                select * from tasker.workflow_step_attempts a
                where a.task_id = tasker.task_of(w.id) and a.step_number = tasker.step_number_of(w.id) offset 0) a
@@ -289,7 +289,7 @@ impl Store {
             cause: Cause,
         }
         let causes: Vec<Told> = sqlx::query_as(
-            "select w.id as asked, c.* from unnest($1::uuid[]) w(id) cross join lateral tasker.explain_step(w.id) c",
+            "select w.id as asked, c.* from unnest((select $1::uuid[])) w(id) cross join lateral tasker.explain_step(w.id) c",
         )
         .bind(workflow_step_ids)
         .fetch_all(&self.pool)
