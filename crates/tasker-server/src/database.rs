@@ -1,4 +1,4 @@
-//! Whether the database answers: asked twice a second, so that a request does not have to find out.
+//! Whether the database answers: asked all the time, so that a request does not have to find out.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{App, PATIENCE, problem::Problem};
 
 /// How often it is asked.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(250);
 /// Within what time it has to answer.
-const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER: Duration = Duration::from_millis(750);
 
 /// Whether the database answers.
 #[derive(Clone)]

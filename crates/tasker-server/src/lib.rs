@@ -4,6 +4,7 @@
 mod access;
 mod acts;
 mod answer;
+mod connections;
 mod database;
 pub mod diagram;
 mod docs;
@@ -126,5 +127,5 @@ async fn serve_with(
         ));
     }
     let (router, _) = routes(tasker, access, stop.clone());
-    axum::serve(listener, router.merge(pages)).with_graceful_shutdown(stop.cancelled_owned()).await
+    connections::serve(listener, router.merge(pages), stop).await
 }

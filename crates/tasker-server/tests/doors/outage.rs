@@ -11,10 +11,14 @@ use std::{
 use axum::http::StatusCode;
 use serde_json::json;
 use tasker::{Tasker, testing::TestDatabase};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tasker_server::Access;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixStream},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Doors, wide};
+use crate::support::{Doors, wide, with_doors};
 
 /// A road to the server that can be cut: whoever is on it falls off, and nobody gets on.
 async fn road(socket: String, is_cut: Arc<AtomicBool>) -> u16 {
@@ -136,5 +140,28 @@ fn a_statement_that_takes_too_long_is_ended() {
         let Doors { db, router, .. } = doors;
         drop(router);
         db.close().await.unwrap();
+    });
+}
+
+/// A client that begins to say something and does not go on holds neither its connection nor the server's end.
+#[test]
+fn a_half_sent_request_is_not_waited_for_without_end() {
+    with_doors(async |doors| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let server =
+            tokio::spawn(tasker_server::serve(listener, doors.db.tasker().clone(), Access::Open, stop.clone()));
+        let half = async || {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /health/live HTTP/1.1\r\nHo").await.unwrap();
+            stream
+        };
+        let mut told = Vec::new();
+        half().await.read_to_end(&mut told).await.unwrap();
+        assert!(told.is_empty() || told.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&told));
+        let _held = half().await;
+        stop.cancel();
+        server.await.unwrap().unwrap();
     });
 }
