@@ -1,4 +1,6 @@
-//! Where things lie: levels from top to bottom, with few crossings.
+//! Where things lie: levels from top to bottom, with few crossings. An edge that passes levels has a place in each of them, beside the steps.
+
+use std::collections::HashMap;
 
 use rust_sugiyama::configure::{Config, CrossingMinimization, RankingType};
 
@@ -14,7 +16,11 @@ const LETTER: f64 = 7.6;
 const LEAST: f64 = 128.0;
 /// As many letters of a name are shown.
 pub const LETTERS: usize = 30;
-/// Up to so many places (nodes, and where edges pass levels) crossings are avoided with care, up to the second with less, and beyond it not at all.
+/// A place at which edges pass takes that much less than the room between two: 12 pixels from one to the next, and 20 to a step.
+const PASSING: f64 = 12.0 - BETWEEN;
+/// Where edges pass in more places than that, they go straight, behind what is in their way.
+const MOST_PASSING: usize = 50_000;
+/// Up to so many places (steps, and where edges pass levels) crossings are avoided with care, up to the second with less, and beyond it not at all.
 const CARE: usize = 600;
 const SOME_CARE: usize = 6_000;
 
@@ -23,6 +29,8 @@ const SOME_CARE: usize = 6_000;
 pub struct Layout {
     /// x and y of the centre, and the width, by step number.
     pub places: Vec<(f64, f64, f64)>,
+    /// x and y of the centres of the places at which each edge passes the levels between its ends, from top to bottom.
+    pub ways: Vec<Vec<(f64, f64)>>,
     /// The picture's width.
     pub width: f64,
     /// The picture's height.
@@ -33,61 +41,111 @@ impl Layout {
     /// Works it out.
     pub fn of(shape: &Shape) -> Layout {
         let letters = |node: &Node| node.name.chars().count().min(LETTERS) as f64;
-        let widths: Vec<f64> =
+        let graph = Short::of(shape);
+        let mut widths: Vec<f64> =
             shape.nodes.iter().map(|node| (letters(node) * LETTER + 30.0).max(LEAST).round()).collect();
-        let levels = levels(shape);
-        let centres = centres(shape, &widths, &levels);
+        widths.resize(graph.level.len(), PASSING);
+        let levels = graph.levels();
+        let centres = centres(&graph, &widths, &levels);
         let edge = |sign: f64| centres.iter().zip(&widths).map(move |(x, w)| sign * x + w / 2.0).fold(0.0, f64::max);
         let (left, right) = (edge(-1.0), edge(1.0));
-        let y = |level: usize| BETWEEN + HEIGHT / 2.0 + level as f64 * (HEIGHT + BETWEEN_LEVELS);
-        let place = |(n, node): (usize, &Node)| ((centres[n] + left + BETWEEN).round(), y(node.level), widths[n]);
+        let x = |place: usize| (centres[place] + left + BETWEEN).round();
+        let y = |place: usize| BETWEEN + HEIGHT / 2.0 + graph.level[place] as f64 * (HEIGHT + BETWEEN_LEVELS);
         Layout {
-            places: shape.nodes.iter().enumerate().map(place).collect(),
+            places: (0..shape.nodes.len()).map(|n| (x(n), y(n), widths[n])).collect(),
+            ways: graph.ways.iter().map(|way| way.iter().map(|place| (x(*place), y(*place))).collect()).collect(),
             width: (left + right + 2.0 * BETWEEN).round(),
             height: 2.0 * BETWEEN + levels.len() as f64 * (HEIGHT + BETWEEN_LEVELS) - BETWEEN_LEVELS,
         }
     }
 }
 
-/// The nodes of each level, from left to right, in an order with few crossings.
-fn levels(shape: &Shape) -> Vec<Vec<usize>> {
-    let passed = |(from, to): &(usize, usize)| shape.nodes[*to].level.saturating_sub(shape.nodes[*from].level + 1);
-    let places = shape.nodes.len() + shape.edges.iter().map(passed).sum::<usize>();
-    let mut at: Vec<f64> = (0..shape.nodes.len()).map(|n| n as f64).collect();
-    if places <= SOME_CARE {
-        let vertices: Vec<(u32, (f64, f64))> = (0..shape.nodes.len() as u32).map(|n| (n, (1.0, 1.0))).collect();
-        let edges: Vec<(u32, u32)> = shape.edges.iter().map(|(from, to)| (*from as u32, *to as u32)).collect();
-        let config = Config {
-            ranking_type: RankingType::Up,
-            c_minimization: CrossingMinimization::Barycenter,
-            transpose: places <= CARE,
-            ..Config::default()
-        };
-        // parts that hang together stand beside each other
-        let mut left = 0.0;
-        for (part, ..) in rust_sugiyama::from_vertices_and_edges(&vertices, &edges, &config) {
-            let least = part.iter().map(|(_, (x, _))| *x).fold(f64::MAX, f64::min);
-            let most = part.iter().map(|(_, (x, _))| *x).fold(f64::MIN, f64::max);
-            part.iter().for_each(|(n, (x, _))| at[*n] = x - least + left);
-            left += most - least + 1.0;
+/// The graph in edges of one level each: with a place wherever an edge passes a level. Edges that begin at the same step share theirs.
+struct Short {
+    /// The level of each place: the steps, then where edges pass.
+    level: Vec<usize>,
+    /// From place to place.
+    edges: Vec<(usize, usize)>,
+    /// The places that each of the shape's edges passes.
+    ways: Vec<Vec<usize>>,
+}
+
+impl Short {
+    fn of(shape: &Shape) -> Short {
+        let level: Vec<usize> = shape.nodes.iter().map(|node| node.level).collect();
+        let mut farthest = level.clone();
+        for (from, to) in &shape.edges {
+            farthest[*from] = farthest[*from].max(level[*to]);
         }
+        let passing: usize = level.iter().zip(&farthest).map(|(from, to)| (to - from).saturating_sub(1)).sum();
+        if passing > MOST_PASSING {
+            return Short { level, edges: shape.edges.clone(), ways: vec![Vec::new(); shape.edges.len()] };
+        }
+        let mut short = Short { level, edges: Vec::new(), ways: Vec::new() };
+        let mut known = HashMap::new();
+        for (from, to) in &shape.edges {
+            let (mut last, mut way) = (*from, Vec::new());
+            for level in short.level[*from] + 1..short.level[*to] {
+                let place = *known.entry((*from, level)).or_insert_with(|| {
+                    short.level.push(level);
+                    short.edges.push((last, short.level.len() - 1));
+                    short.level.len() - 1
+                });
+                way.push(place);
+                last = place;
+            }
+            short.edges.push((last, *to));
+            short.ways.push(way);
+        }
+        short
     }
-    let mut levels: Vec<Vec<usize>> = Vec::new();
-    for (n, node) in shape.nodes.iter().enumerate() {
-        levels.resize(levels.len().max(node.level + 1), Vec::new());
-        levels[node.level].push(n);
+
+    /// The places of each level, from left to right, in an order with few crossings.
+    fn levels(&self) -> Vec<Vec<usize>> {
+        let places = self.level.len();
+        let mut at: Vec<f64> = (0..places).map(|n| n as f64).collect();
+        // without care: where edges pass, they stand beside the step at which they begin
+        self.ways.iter().flatten().for_each(|place| at[*place] = -1.0);
+        for (from, to) in &self.edges {
+            if at[*to] < 0.0 {
+                at[*to] = at[*from] + 0.5;
+            }
+        }
+        if places <= SOME_CARE {
+            let vertices: Vec<(u32, (f64, f64))> = (0..places as u32).map(|n| (n, (1.0, 1.0))).collect();
+            let edges: Vec<(u32, u32)> = self.edges.iter().map(|(from, to)| (*from as u32, *to as u32)).collect();
+            let config = Config {
+                ranking_type: RankingType::Up,
+                c_minimization: CrossingMinimization::Barycenter,
+                transpose: places <= CARE,
+                ..Config::default()
+            };
+            // parts that hang together stand beside each other
+            let mut left = 0.0;
+            for (part, ..) in rust_sugiyama::from_vertices_and_edges(&vertices, &edges, &config) {
+                let least = part.iter().map(|(_, (x, _))| *x).fold(f64::MAX, f64::min);
+                let most = part.iter().map(|(_, (x, _))| *x).fold(f64::MIN, f64::max);
+                part.iter().for_each(|(n, (x, _))| at[*n] = x - least + left);
+                left += most - least + 1.0;
+            }
+        }
+        let mut levels: Vec<Vec<usize>> = Vec::new();
+        for (place, level) in self.level.iter().enumerate() {
+            levels.resize(levels.len().max(level + 1), Vec::new());
+            levels[*level].push(place);
+        }
+        levels.iter_mut().for_each(|level| level.sort_by(|a, b| at[*a].total_cmp(&at[*b])));
+        levels
     }
-    levels.iter_mut().for_each(|level| level.sort_by(|a, b| at[*a].total_cmp(&at[*b])));
-    levels
 }
 
 /// How often each level is drawn towards its parents, and then towards its children.
 const SWEEPS: usize = 6;
 
-/// Each node as near to the middle of its parents and children as the others of its level let it.
-fn centres(shape: &Shape, widths: &[f64], levels: &[Vec<usize>]) -> Vec<f64> {
+/// Each place as near to the middle of its parents and children as the others of its level let it.
+fn centres(graph: &Short, widths: &[f64], levels: &[Vec<usize>]) -> Vec<f64> {
     let (mut parents, mut children) = (vec![Vec::new(); widths.len()], vec![Vec::new(); widths.len()]);
-    for (from, to) in &shape.edges {
+    for (from, to) in &graph.edges {
         parents[*to].push(*from);
         children[*from].push(*to);
     }

@@ -23,23 +23,27 @@ svg{font:13px system-ui,sans-serif;background:#fff;color:#1c2128}\
 
 /// Writes it.
 pub(super) fn write(shape: &Shape, layout: &Layout, standings: Option<&[StepReadinessStatus]>) -> String {
-    let Layout { places, width, height } = layout;
+    let Layout { places, ways, width, height } = layout;
     let title = escaped(&shape.title);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" aria-label=\"{title}\">\
          <title>{title}</title><style>{STYLE}</style>\
          <defs><marker id=\"a\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path class=\"a\" d=\"M0 0 8 4 0 8z\"/></marker></defs>\n"
     );
-    for (from, to) in &shape.edges {
+    for ((from, to), way) in shape.edges.iter().zip(ways) {
         let ((x, y, _), (to_x, to_y, _)) = (places[*from], places[*to]);
-        let (y, to_y) = (y + HEIGHT / 2.0, to_y - HEIGHT / 2.0);
-        let bend = (to_y - y) / 2.0;
-        let _ = writeln!(
-            out,
-            "<path class=\"e\" marker-end=\"url(#a)\" d=\"M{x} {y}C{x} {} {to_x} {} {to_x} {to_y}\"/>",
-            y + bend,
-            to_y - bend
-        );
+        let mut line = format!("M{x} {}", y + HEIGHT / 2.0);
+        let mut last = (x, y + HEIGHT / 2.0);
+        // from level to level in a curve, past a level's steps straight
+        for (x, y) in way.iter().copied().chain([(to_x, to_y)]) {
+            let (above, bend) = (y - HEIGHT / 2.0, (y - HEIGHT / 2.0 - last.1) / 2.0);
+            let _ = write!(line, "C{} {} {x} {} {x} {above}", last.0, last.1 + bend, above - bend);
+            last = (x, y + HEIGHT / 2.0);
+            if y < to_y {
+                let _ = write!(line, "V{}", last.1);
+            }
+        }
+        let _ = writeln!(out, "<path class=\"e\" marker-end=\"url(#a)\" d=\"{line}\"/>");
     }
     for (number, (node, (x, y, node_width))) in shape.nodes.iter().zip(places).enumerate() {
         let standing = standings.and_then(|standings| standings.get(number));

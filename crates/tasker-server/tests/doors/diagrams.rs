@@ -93,7 +93,31 @@ fn a_task_is_drawn_with_its_states_in_every_format() {
     });
 }
 
-/// No two nodes lie over each other, parents lie above their children, and everything lies within the picture.
+/// The points of an edge's line, close to each other: `M`, then `C` and `V`.
+fn points(line: &str) -> Vec<(f64, f64)> {
+    let (mut points, mut at) = (Vec::new(), (0.0, 0.0));
+    for part in line.split(['M', 'C', 'V']) {
+        let numbers: Vec<f64> = part.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        match numbers[..] {
+            [] => {}
+            [y] => points.extend((0..=8).map(|n| (at.0, at.1 + (y - at.1) * f64::from(n) / 8.0))),
+            [x, y] => points.push((x, y)),
+            [x1, y1, x2, y2, x, y] => points.extend((0..=16).map(|n| {
+                let t = f64::from(n) / 16.0;
+                let of = |a: f64, b: f64, c: f64, d: f64| {
+                    let s = 1.0 - t;
+                    s * s * s * a + 3.0 * s * s * t * b + 3.0 * s * t * t * c + t * t * t * d
+                };
+                (of(at.0, x1, x2, x), of(at.1, y1, y2, y))
+            })),
+            _ => panic!("{line}"),
+        }
+        at = points.last().copied().unwrap_or(at);
+    }
+    points
+}
+
+/// No two nodes lie over each other, parents lie above their children, no edge runs behind a node, and everything lies within the picture.
 fn check(definition: &Definition) {
     let drawn: serde_json::Value = serde_json::from_str(&of_definition(definition, Format::Json)).unwrap();
     let number = |value: &serde_json::Value| value.as_f64().unwrap();
@@ -121,6 +145,19 @@ fn check(definition: &Definition) {
             "{name}: {to} stands above a parent"
         );
     }
+    let svg = of_definition(definition, Format::Svg);
+    let lines = svg.lines().filter(|line| line.contains("class=\"e\""));
+    let mut seen = 0;
+    for line in lines.filter_map(|line| line.split(" d=\"").nth(1)?.split('"').next()) {
+        for (x, y) in points(line) {
+            let behind =
+                nodes.iter().position(|node| (y - node.1).abs() < 19.5 && (x - node.0).abs() < node.2 / 2.0 - 0.5);
+            assert_eq!(behind, None, "{name}: {line} runs behind a node");
+            assert!((0.0..=width).contains(&x), "{name}: {line} lies outside");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, definition.steps.iter().map(|step| step.parents.len()).sum::<usize>(), "{name}");
 }
 
 #[test]
@@ -139,6 +176,20 @@ fn everything_has_a_place_of_its_own() {
     let chain: String =
         (0..1000).map(|n| step(n, &(n.saturating_sub(1)..n).map(|p| format!("s{p}")).collect::<Vec<_>>())).collect();
     check(&of(&(head("chain") + &chain)));
+    // of which each waits for steps far above it, too
+    let far: String = (0..300)
+        .map(|n| {
+            step(
+                n,
+                &[10, 13].iter().filter(|back| n >= **back).map(|back| format!("s{}", n - back)).collect::<Vec<_>>(),
+            )
+        })
+        .collect();
+    check(&of(&(head("far") + &far)));
+    let first: String = (0..40)
+        .map(|n| step(n, &(0..n.min(1)).chain((1..n).rev().take(1)).map(|p| format!("s{p}")).collect::<Vec<_>>()))
+        .collect();
+    check(&of(&(head("first") + &first)));
     let alone: String = (0..1000).map(|n| step(n, &[])).collect();
     check(&of(&(head("alone") + &alone)));
     let dense: String = (0..1000)
