@@ -163,7 +163,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Refused`]: `unknown_step`, `task_not_live`, `step_is_finished`, `step_in_progress`, `dependencies_not_satisfied`; [`Error::Json`]:
-    /// what [`json::check`](crate::json::check) refuses; [`Error::Database`].
+    /// what [`json::check`] refuses; [`Error::Database`].
     pub async fn resolve_step(&self, id: Uuid, result: &RawValue, by: ByHand<'_>) -> Result<StepState, Error> {
         self.with_json("select tasker.resolve_step($1, $2::json, $3, $4)", id, result, by).await
     }
