@@ -25,14 +25,15 @@ pub(crate) async fn submit(
     namespace: Option<String>,
     name: &str,
     input: Option<Box<RawValue>>,
-    submission: Submission,
+    mut submission: Submission,
 ) -> Result<Submitted, Problem> {
     let namespace = namespace.unwrap_or_else(|| "default".into());
     let input = input.unwrap_or_else(|| RawValue::from_string("{}".into()).unwrap_or_default());
     if !caller.is_within(&namespace) {
         return Err(Problem::unknown("unknown_workflow", format_args!("workflow {namespace}.{name}")));
     }
-    caller.asks(app, &format!("{namespace}.{name}"), None).await?;
+    let by = caller.asks(app, &format!("{namespace}.{name}"), None).await?;
+    submission.actor = by.actor.map(str::to_owned);
     Ok(app.tasker.submit(&namespace, name, &input, submission).await?)
 }
 

@@ -72,7 +72,10 @@ impl Door {
         submission: Submission,
     ) -> Result<Submitted, Failure> {
         let server = match self {
-            Door::Database(tasker) => return Ok(tasker.submit(namespace, name, &input, submission).await?),
+            Door::Database(tasker) => {
+                let submission = Submission { actor: actor(), ..submission };
+                return Ok(tasker.submit(namespace, name, &input, submission).await?);
+            }
             Door::Http(server) => server,
         };
         #[derive(Serialize)]
@@ -81,8 +84,9 @@ impl Door {
             #[serde(flatten)]
             said: serde_json::Value,
         }
-        let Submission { version, idempotency_key, unique_while_live, run_at, priority, deadline, tags, summary } =
-            submission;
+        let Submission {
+            version, idempotency_key, unique_while_live, run_at, priority, deadline, tags, summary, ..
+        } = submission;
         let said = json!({
             "namespace": namespace, "name": name, "version": version, "unique_while_live": unique_while_live, "run_at": run_at,
             "priority": priority, "deadline": deadline, "tags": tags, "summary": summary,

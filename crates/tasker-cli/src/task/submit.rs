@@ -78,6 +78,7 @@ pub async fn run(args: Args, session: &Session, door: &Door) -> Result<(), Failu
         deadline: args.deadline,
         tags: tags(&args.tag),
         summary: args.summary,
+        actor: None,
     };
     let submitted = door.submit(namespace, name, &input, submission).await?;
     match session.json {

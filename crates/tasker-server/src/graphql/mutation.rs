@@ -122,6 +122,7 @@ impl Mutation {
             deadline: task.deadline,
             tags: task.tags,
             summary: task.summary,
+            actor: None,
         };
         let input = task.input.map(|input| input.raw().to_owned());
         let app = &loads(context).scope.app;

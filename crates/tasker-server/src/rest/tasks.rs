@@ -92,6 +92,7 @@ pub(crate) async fn submit(
         deadline: task.deadline,
         tags: task.tags,
         summary: task.summary,
+        actor: None,
     };
     let submitted = acts::submit(&app, &caller, task.namespace, &task.name, task.input, submission).await?;
     let status = if submitted.existing { StatusCode::OK } else { StatusCode::CREATED };

@@ -139,6 +139,16 @@ fn every_operation_asks_every_role_for_what_it_declares() {
         let declared: usize =
             document["paths"].as_object().unwrap().values().map(|methods| methods.as_object().unwrap().len()).sum();
         assert_eq!(names.len(), declared, "each operation has a name of its own");
+        let history =
+            doors.with_key(&admin, Method::GET, &format!("/v1/tasks/{}/transitions", submit().await), None).await;
+        assert_eq!(history.ok()["items"][0]["actor"], "admin", "who submitted it");
+        let of_keys: Vec<(String, bool)> = sqlx::query_as(
+            "select distinct action, actor = session_user from tasker.audit_records where action like '%_key' and object like '% viewer'",
+        )
+        .fetch_all(store.pool())
+        .await
+        .unwrap();
+        assert_eq!(of_keys, [("create_key".into(), true)]);
         let kept: (String, String, Option<String>) =
             sqlx::query_as("select actor, action, reason from tasker.audit_records where action = 'act_on_task' and actor = 'operator'")
                 .fetch_one(store.pool())

@@ -157,10 +157,12 @@ fn every_field_asks_every_role_for_what_it_declares() {
         assert_eq!((kept.len(), kept[0].2.as_deref()), (1, Some("a test")));
         assert!(kept[0].1.ends_with('1'), "the step: {kept:?}");
         // each mutation is kept under the name of REST's operation
-        let actions: Vec<String> = sqlx::query_scalar("select distinct action from tasker.audit_records order by 1")
-            .fetch_all(doors.db.tasker().store().pool())
-            .await
-            .unwrap();
+        let actions: Vec<String> = sqlx::query_scalar(
+            "select distinct action from tasker.audit_records where action not like '%_key' order by 1",
+        )
+        .fetch_all(doors.db.tasker().store().pool())
+        .await
+        .unwrap();
         let mut expected: Vec<String> = fields("Mutation").into_iter().map(|(name, _)| name).collect();
         let mut found: Vec<String> = actions.iter().map(|action| crate::graphql::camel(action)).collect();
         expected.sort();

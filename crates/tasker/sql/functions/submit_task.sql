@@ -4,7 +4,7 @@
 create function tasker.submit_task(
   namespace text, name text, context jsonb default '{}', version text default null, idempotency_key text default null,
   unique_while_live text default null, run_at timestamptz default null, priority text default null, deadline timestamptz default null,
-  tags jsonb default null, summary text default null) returns uuid
+  tags jsonb default null, summary text default null, actor text default null) returns uuid
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -29,13 +29,16 @@ begin
   if length(idempotency_key) not between 1 and 255 or length(unique_while_live) not between 1 and 255 then
     perform tasker.refuse('bad_key', 'an idempotency key or a unique key has 1 to 255 characters');
   end if;
+  if length(actor) > 255 then
+    perform tasker.refuse('bad_reason', 'an actor''s name has at most 255 characters');
+  end if;
   perform tasker.require_storable(context::text, 'the context');
   select s.task_id into id from tasker.submit_tasks(
     array[tasker.find_workflow(namespace, name, version)], array[context::text], array[idempotency_key], array[unique_while_live], array[run_at],
     array[case priority when 'high' then 0 when 'normal' then 1 when 'low' then 2 end::smallint], array[deadline], array[tags::text], array[summary],
-    array[jsonb_build_array(version, context)::text]) s;
+    array[jsonb_build_array(version, context)::text], array[actor]) s;
   return id;
 end $$;
 
-comment on function tasker.submit_task(text, text, jsonb, text, text, text, timestamptz, text, timestamptz, jsonb, text)
+comment on function tasker.submit_task(text, text, jsonb, text, text, text, timestamptz, text, timestamptz, jsonb, text, text)
   is 'Submits a task in the caller''s transaction and gives its id.';

@@ -4,7 +4,7 @@
 -- body is made. Keys are taken first of all, in ascending order.
 create function tasker.submit_tasks(
   named_task_ids int[], contexts text[], of_idempotency_keys text[], of_unique_keys text[], run_ats timestamptz[],
-  of_lanes smallint[], deadlines timestamptz[], of_tags text[], summaries text[], asked text[] default null)
+  of_lanes smallint[], deadlines timestamptz[], of_tags text[], summaries text[], asked text[] default null, actors text[] default null)
 returns table (ord int, task_id uuid, existing boolean)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_memoize = off set jit = off set plan_cache_mode = force_generic_plan
@@ -79,8 +79,8 @@ begin
   number_ := nextval('tasker.transition_numbers');
   with u as materialized (
     select u.*, greatest(now_, u.asked_run_at) as run_at
-    from unnest(ids, olds, named_task_ids, contexts, of_unique_keys, run_ats, of_lanes, deadlines, of_tags, summaries)
-      u(id, old, named_task_id, context, unique_key, asked_run_at, lane, deadline, tags, summary)
+    from unnest(ids, olds, named_task_ids, contexts, of_unique_keys, run_ats, of_lanes, deadlines, of_tags, summaries, actors)
+      u(id, old, named_task_id, context, unique_key, asked_run_at, lane, deadline, tags, summary, actor)
     where not u.old),
   k as (
     insert into tasker.tasks (task_id, named_task_id, state, open_leaves, lane, run_at, deadline, unique_key, created_at)
@@ -92,7 +92,7 @@ begin
   d as (
     insert into tasker.task_deadlines (task_id, deadline) select u.id, u.deadline from u where u.deadline is not null),
   h as (
-    insert into tasker.task_transitions (task_id, number, to_state, paused, verb, at) select u.id, number_, 'pending', false, 'submit', now_ from u)
+    insert into tasker.task_transitions (task_id, number, to_state, paused, verb, at, actor) select u.id, number_, 'pending', false, 'submit', now_, u.actor from u)
   insert into tasker.ready_steps (handler_id, lane, limit_key, queue_at, task_id, step_number, attempt, named_task_id)
   select s.handler_id, coalesce(u.lane, s.lane),
     case when s.concurrency_limit is null then '' else tasker.limit_key(s.named_step_id, u.context::jsonb, s.concurrency_key) end,
@@ -106,5 +106,5 @@ begin
   end loop;
 end $$;
 
-comment on function tasker.submit_tasks(int[], text[], text[], text[], timestamptz[], smallint[], timestamptz[], text[], text[], text[])
+comment on function tasker.submit_tasks(int[], text[], text[], text[], timestamptz[], smallint[], timestamptz[], text[], text[], text[], text[])
   is 'Submits many tasks of known versions; gives each one''s id and whether it was there already.';

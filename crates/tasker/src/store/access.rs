@@ -49,8 +49,11 @@ impl Store {
         }
         let secret = Secret::random();
         let sql = format!(
-            "insert into tasker.api_keys (api_key_id, name, role, namespaces, key_hash, created_at, expires_at)
-             values (tasker.uuid_v7(), $1, $2, $3, $4, tasker.clock(), $5) returning {COLUMNS}"
+            "with changed as (
+               insert into tasker.api_keys (api_key_id, name, role, namespaces, key_hash, created_at, expires_at)
+               values (tasker.uuid_v7(), $1, $2, $3, $4, tasker.clock(), $5) returning {COLUMNS}),
+             {}",
+            kept("create_key")
         );
         let key = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(name)
@@ -75,10 +78,13 @@ impl Store {
                where k.api_key_id = $1 and k.revoked_at is null and coalesce(k.expires_at > tasker.clock(), true) for update),
              ending as (
                update tasker.api_keys k set expires_at = least(k.expires_at, tasker.clock() + make_interval(secs => $3))
-               from old o where k.api_key_id = o.api_key_id)
-             insert into tasker.api_keys (api_key_id, name, role, namespaces, key_hash, created_at, expires_at)
-             select tasker.uuid_v7(), o.name, o.role, o.namespaces, $2, tasker.clock(), tasker.clock() + (o.expires_at - o.created_at)
-             from old o returning {COLUMNS}"
+               from old o where k.api_key_id = o.api_key_id),
+             changed as (
+               insert into tasker.api_keys (api_key_id, name, role, namespaces, key_hash, created_at, expires_at)
+               select tasker.uuid_v7(), o.name, o.role, o.namespaces, $2, tasker.clock(), tasker.clock() + (o.expires_at - o.created_at)
+               from old o returning {COLUMNS}),
+             {}",
+            kept("rotate_key")
         );
         let key = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(api_key_id)
@@ -95,7 +101,10 @@ impl Store {
     /// [`Error::Refused`] (`unknown_key`), [`Error::Database`].
     pub async fn revoke_key(&self, api_key_id: Uuid) -> Result<ApiKey, Error> {
         let sql = format!(
-            "update tasker.api_keys set revoked_at = coalesce(revoked_at, tasker.clock()) where api_key_id = $1 returning {COLUMNS}"
+            "with changed as (
+               update tasker.api_keys set revoked_at = coalesce(revoked_at, tasker.clock()) where api_key_id = $1 returning {COLUMNS}),
+             {}",
+            kept("revoke_key")
         );
         let key = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(api_key_id).fetch_optional(&self.pool).await?;
         key.ok_or_else(|| unknown_key(api_key_id))
@@ -176,6 +185,16 @@ impl Store {
         .fetch_all(&self.pool)
         .await?)
     }
+}
+
+/// What follows a change of keys: a record of it in the audit, by whoever is logged in to the database.
+fn kept(action: &str) -> String {
+    format!(
+        "kept as (
+           insert into tasker.audit_records (at, actor, action, object)
+           select tasker.clock(), session_user, '{action}', c.api_key_id || ' ' || c.name from changed c)
+         select * from changed"
+    )
 }
 
 fn unknown_key(api_key_id: Uuid) -> Error {

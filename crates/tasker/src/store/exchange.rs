@@ -128,7 +128,7 @@ pub struct Exchanged {
 const EXCHANGE: &str = "select x.* from tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) x";
 /// The exchange depends on the submission, and so comes after it.
 const SUBMIT_AND_EXCHANGE: &str = "select s.task_id as submitted_id, s.existing, x.*
-    from tasker.submit_tasks($22, $23, $24, $25, $26, $27, $28, $29, $30, $31) s
+    from tasker.submit_tasks($22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32) s
     cross join lateral tasker.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
       case when s.task_id is not null then $15::int end, $16, $17, $18, $19, $20, $21) x";
 

@@ -32,6 +32,8 @@ pub struct Submission {
     pub tags: Option<serde_json::Value>,
     /// One line for people, at most 500 characters.
     pub summary: Option<String>,
+    /// Who submits it, for the task's history; at most 255 characters.
+    pub actor: Option<String>,
 }
 
 impl Submission {
@@ -54,6 +56,9 @@ impl Submission {
         let is_an_instant = |at: &DateTime<Utc>| (1..=9999).contains(&at.year());
         if ![self.run_at, self.deadline].iter().flatten().all(is_an_instant) {
             return refuse("bad_instant", "run_at and deadline are instants of the years 1 to 9999");
+        }
+        if self.actor.as_ref().is_some_and(|actor| actor.chars().count() > 255) {
+            return refuse("bad_reason", "an actor's name has at most 255 characters");
         }
         let keys = [&self.idempotency_key, &self.unique_while_live];
         if keys.into_iter().flatten().any(|key| !(1..=255).contains(&key.chars().count())) {
@@ -104,12 +109,13 @@ pub(super) fn bind<'q>(
         .bind(column(&|s| s.tags.as_ref().map(|t| t.to_string())))
         .bind(column(&|s| s.summary.clone()))
         .bind(tasks.iter().map(asked).collect::<Vec<_>>())
+        .bind(column(&|s| s.actor.clone()))
 }
 
 /// Submits many tasks in the caller's transaction.
 pub(crate) async fn submit(connection: &mut PgConnection, tasks: &[&NewTask]) -> Result<Vec<Submitted>, Error> {
     let submit =
-        "select task_id, existing from tasker.submit_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) order by ord";
+        "select task_id, existing from tasker.submit_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) order by ord";
     let rows = bind(sqlx::query(submit), tasks).fetch_all(connection).await?;
     rows.iter()
         .map(|row| Ok(Submitted { task_id: row.try_get("task_id")?, existing: row.try_get("existing")? }))
