@@ -165,7 +165,7 @@ fn a_million_steps_that_wait_for_one_key_cost_another_nothing() {
 fn two_hundred_claimers_never_exceed_a_limit_and_leave_nothing() {
     const LIMIT: i64 = 3;
     with_real_clock(async |db| {
-        let play = Play::of(db, "a[concurrency=3 key=k base=1ms attempts=50] > b").await;
+        let play = Play::of(db, "a[concurrency=3 key=k base=1ms attempts=1000] > b[base=1ms attempts=1000]").await;
         db.run(&format!(
             "select count(tasker.submit_task('test', '{}', jsonb_build_object('k', n % 7))) from generate_series(1, 150) n",
             play.definition.name
@@ -206,7 +206,7 @@ fn two_hundred_claimers_never_exceed_a_limit_and_leave_nothing() {
                     .value("select coalesce(max(n), 0) from (select count(*) as n from tasker.leases where limit_key <> '' group by limit_key) l")
                     .await;
                 most = most.max(held);
-                db.run("update tasker.leases set lease_expires_at = '2000-01-01' where lease_expires_at < now() + interval '29 s'").await;
+                db.run("update tasker.leases set lease_expires_at = '2000-01-01' where lease_expires_at < now() + interval '26 s'").await;
                 reap(db).await;
                 if db.value("select not exists (select from tasker.tasks where state <> 'complete')").await {
                     break;
