@@ -108,7 +108,7 @@ impl Short {
         self.ways.iter().flatten().for_each(|place| at[*place] = -1.0);
         for (from, to) in &self.edges {
             if at[*to] < 0.0 {
-                at[*to] = at[*from] + 0.5;
+                at[*to] = at[*from];
             }
         }
         if places <= SOME_CARE {

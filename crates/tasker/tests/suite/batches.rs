@@ -8,8 +8,8 @@ use tasker::{
 use uuid::Uuid;
 
 use crate::{
-    plans::{UNVACUUMED, fill, without_autovacuum},
-    support::{Play, watch::Watch, with_real_clock},
+    plans::{UNVACUUMED, stored},
+    support::{watch::Watch, with_real_clock},
 };
 
 /// Four steps each, ended long ago among thousands of others.
@@ -18,9 +18,7 @@ const TASKS: usize = 20;
 #[test]
 fn many_at_once_are_read_by_index_paths() {
     with_real_clock(async |db| {
-        without_autovacuum(db).await;
-        let diamond = Play::of(db, "a > b, c > d").await;
-        fill(db, &diamond, 10_000).await;
+        stored(db).await;
         let tasks: Vec<Uuid> = db
             .column(&format!(
                 "select task_id from (select task_id from tasker.tasks where state = 'complete' order by task_id limit 1000) k order by md5(task_id::text) limit {TASKS}"
@@ -51,6 +49,7 @@ fn many_at_once_are_read_by_index_paths() {
             let watch = Watch::new(db, &[]).await;
             let store = &watch.store;
             let events = store.read_events(None, Some(tasks[0]), 100).await.unwrap().events;
+            watch.cost();
             // the last time counts: the first loads the catalogue, and after five the server may keep a plan
             for time in 1..=7 {
                 let counts = time == 7;
@@ -63,7 +62,6 @@ fn many_at_once_are_read_by_index_paths() {
                         wrong.push(format!("{mode}, {what}: {pages}, {cost:?}"));
                     }
                 };
-                watch.forget();
                 let found = store.tasks_of(&tasks, Some(&names)).await.unwrap().len();
                 judge("lines of tasks", found, TASKS, TASKS * 60);
                 let found = store.tasks_within(&tasks, &names).await.unwrap().len();

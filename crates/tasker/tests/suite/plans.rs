@@ -106,7 +106,7 @@ pub fn verbs() -> Vec<(&'static str, &'static str, String)> {
 
 /// Submits and runs four-step diamonds until so many steps are stored: with keys, errors and results; one task in ten waits
 /// for tomorrow, with a deadline and a unique key.
-pub async fn fill(db: &TestDatabase, play: &Play<'_>, steps: i64) {
+async fn fill(db: &TestDatabase, play: &Play<'_>, steps: i64) {
     let worker = Worker::new(db, play.definition.steps.iter().map(|step| step.handler.clone())).await;
     let mut connection = db.pool().acquire().await.unwrap();
     let stored: i64 =
@@ -260,7 +260,7 @@ async fn examine(watch: &Watch, db: &TestDatabase, mode: &str, wrong: &mut Vec<S
 }
 
 /// No table is analyzed behind our back.
-pub async fn without_autovacuum(db: &TestDatabase) {
+async fn without_autovacuum(db: &TestDatabase) {
     let tables: Vec<String> = db
         .column(
             "select oid::regclass::text from pg_class where relnamespace = 'tasker'::regnamespace and relkind = 'r'",
@@ -269,6 +269,14 @@ pub async fn without_autovacuum(db: &TestDatabase) {
     for table in tables {
         db.run(&format!("alter table {table} set (autovacuum_enabled = off)")).await;
     }
+}
+
+/// Ten thousand steps of diamonds that have been through the engine, of which the server knows nothing until it is told to look.
+pub async fn stored(db: &TestDatabase) -> Play<'_> {
+    without_autovacuum(db).await;
+    let diamond = Play::of(db, "a > b, c > d").await;
+    fill(db, &diamond, 10_000).await;
+    diamond
 }
 
 /// How many steps are stored at most: 100,000, or as many as `TASKER_TEST_STORED` says.
@@ -299,10 +307,8 @@ fn without_statistics_every_view_and_verb_takes_index_paths() {
 #[test]
 fn with_statistics_every_view_and_verb_takes_index_paths() {
     with_real_clock(async |db| {
-        without_autovacuum(db).await;
-        let diamond = Play::of(db, "a > b, c > d").await;
+        let diamond = stored(db).await;
         let mut wrong = Vec::new();
-        fill(db, &diamond, 10_000).await;
         db.run("analyze").await;
         examine(&Watch::new(db, &[]).await, db, "10000 steps, analyzed", &mut wrong).await;
         let size = largest();
@@ -320,9 +326,7 @@ fn with_statistics_every_view_and_verb_takes_index_paths() {
 #[test]
 fn pages_follow_the_size_of_a_task() {
     with_real_clock(async |db| {
-        without_autovacuum(db).await;
-        let diamond = Play::of(db, "a > b, c > d").await;
-        fill(db, &diamond, 10_000).await;
+        stored(db).await;
         db.run("select tasker.begin_event_epoch()").await;
         let watch = Watch::new(db, &[]).await;
         let mut pages = Vec::new();
@@ -353,9 +357,7 @@ fn pages_follow_the_size_of_a_task() {
 #[test]
 fn a_step_of_a_long_task_costs_what_one_of_a_short_task_does() {
     with_real_clock(async |db| {
-        without_autovacuum(db).await;
-        let diamond = Play::of(db, "a > b, c > d").await;
-        fill(db, &diamond, 10_000).await;
+        stored(db).await;
         // from here on, the planner believes that tasks are small
         db.run("analyze").await;
         let watch = Watch::new(db, &[]).await;
@@ -422,9 +424,7 @@ pub const UNVACUUMED: i64 = 12_000;
 #[test]
 fn lists_over_all_tasks_start_from_the_hot_set() {
     with_real_clock(async |db| {
-        without_autovacuum(db).await;
-        let diamond = Play::of(db, "a > b, c > d").await;
-        fill(db, &diamond, 10_000).await;
+        stored(db).await;
         let mut play = Play::of(db, "p > s > c; z").await;
         play.live("submit submit submit 3.z:complete submit 4.p:fatal 4.z:complete submit 5.task:pause").await;
         db.run("select count(tasker.cancel_task(k.task_id)) from tasker.tasks k where k.run_at > now() and k.state = 'pending'").await;
@@ -474,9 +474,7 @@ fn lists_over_all_tasks_start_from_the_hot_set() {
 #[test]
 fn looking_for_divergences_of_live_tasks_does_not_recount_history() {
     with_real_clock(async |db| {
-        without_autovacuum(db).await;
-        let diamond = Play::of(db, "a > b, c > d").await;
-        fill(db, &diamond, 10_000).await;
+        stored(db).await;
         db.run("select count(tasker.cancel_task(k.task_id)) from tasker.tasks k where k.run_at > now() and k.state = 'pending'").await;
         what_is_dead_is_dead_to_all(db).await;
         for check in [

@@ -72,11 +72,6 @@ impl Watch {
         Watch { store, heard, _listening: listening }
     }
 
-    /// What was told so far does not count.
-    pub fn forget(&self) {
-        self.heard.lock().unwrap().clear();
-    }
-
     /// What was told since it was last asked.
     pub fn cost(&self) -> Cost {
         let mut cost = Cost { buffers: 0, statements: 0, sins: Vec::new() };
