@@ -111,7 +111,9 @@ impl Short {
                 at[*to] = at[*from];
             }
         }
-        if places <= SOME_CARE {
+        // an edge that goes straight past levels would get places in them there, as many as it passes
+        let is_short = self.edges.iter().all(|(from, to)| self.level[*to] == self.level[*from] + 1);
+        if places <= SOME_CARE && is_short {
             let vertices: Vec<(u32, (f64, f64))> = (0..places as u32).map(|n| (n, (1.0, 1.0))).collect();
             let edges: Vec<(u32, u32)> = self.edges.iter().map(|(from, to)| (*from as u32, *to as u32)).collect();
             let config = Config {

@@ -117,6 +117,23 @@ fn points(line: &str) -> Vec<(f64, f64)> {
     points
 }
 
+/// A chain of which the last waits for all: its edges pass half a million levels, and go straight.
+#[test]
+fn edges_that_pass_too_many_levels_go_straight() {
+    let step = |n: usize| match n {
+        0 => "[]".to_owned(),
+        999 => format!("[{}]", (0..999).map(|p| format!("s{p}")).collect::<Vec<_>>().join(", ")),
+        _ => format!("[s{}]", n - 1),
+    };
+    let steps: String =
+        (0..1000).map(|n| format!("- {{name: s{n}, handler: app.do, depends_on: {}}}\n", step(n))).collect();
+    let yaml = format!("name: fan\nversion: 1.0.0\nsteps:\n{steps}");
+    let svg = of_definition(&Definition::from_yaml("a test", yaml.as_bytes(), None, &[]).unwrap(), Format::Svg);
+    let lines = svg.lines().filter(|line| line.contains("class=\"e\""));
+    assert!(lines.clone().all(|line| !line.contains('V')));
+    assert_eq!(lines.count(), 998 + 999);
+}
+
 /// No two nodes lie over each other, parents lie above their children, no edge runs behind a node, and everything lies within the picture.
 fn check(definition: &Definition) {
     let drawn: serde_json::Value = serde_json::from_str(&of_definition(definition, Format::Json)).unwrap();
