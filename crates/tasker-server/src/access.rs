@@ -42,17 +42,12 @@ const MAX_REASON: usize = 2000;
 /// How many keys are remembered.
 const MAX_KNOWN: usize = 10_000;
 
-/// What is known of a route.
-struct Route {
-    operation: String,
-    permission: Permission,
-}
-
 /// The doorkeeper.
 #[derive(Clone)]
 pub(crate) struct Door {
     access: Access,
-    routes: Arc<HashMap<(Method, String), Route>>,
+    /// What each route takes.
+    routes: Arc<HashMap<(Method, String), Permission>>,
     known: Arc<Mutex<HashMap<String, (ApiKey, Instant)>>>,
 }
 
@@ -62,9 +57,8 @@ impl Door {
         let mut routes = HashMap::new();
         for (path, item) in &document.paths.paths {
             for (method, operation) in [(Method::GET, &item.get), (Method::POST, &item.post)] {
-                if let Some((operation, permission)) = operation.as_ref().and_then(|o| Some((o, permission(o)?))) {
-                    let operation = operation.operation_id.clone().unwrap_or_default();
-                    routes.insert((method, path.clone()), Route { operation, permission });
+                if let Some(permission) = operation.as_ref().and_then(permission) {
+                    routes.insert((method, path.clone()), permission);
                 }
             }
         }
@@ -143,11 +137,10 @@ fn is_local(headers: &HeaderMap) -> bool {
     text(header::HOST).is_some_and(is_local) && origin.is_none_or(is_local)
 }
 
-/// Who asks, and for what.
+/// Who asks.
 #[derive(Clone)]
 pub(crate) struct Caller {
     key: Option<ApiKey>,
-    operation: String,
 }
 
 impl Caller {
@@ -159,11 +152,6 @@ impl Caller {
     /// The same, for a filter.
     pub fn within(&self) -> Option<Vec<String>> {
         self.namespaces().map(<[String]>::to_vec)
-    }
-
-    /// He, asking for another operation than the route's own.
-    pub fn asking_for(&self, operation: &str) -> Caller {
-        Caller { key: self.key.clone(), operation: operation.to_owned() }
     }
 
     /// What he may.
@@ -195,8 +183,25 @@ impl Caller {
         }
     }
 
+    /// Those of these tasks that are there for him, so far as he is limited to some namespaces.
+    pub async fn there(&self, app: &App, task_ids: Vec<Uuid>) -> Result<Vec<Uuid>, Problem> {
+        match self.namespaces() {
+            None => Ok(task_ids),
+            Some(names) => {
+                let tasks = app.tasker.store().tasks_of(&task_ids, Some(names)).await?;
+                Ok(tasks.iter().map(|task| task.task_id).collect())
+            }
+        }
+    }
+
     /// Keeps what he asks for, and why; then it may be done.
-    pub async fn asks<'a>(&'a self, app: &App, object: &str, reason: Option<&'a str>) -> Result<ByHand<'a>, Problem> {
+    pub async fn asks<'a>(
+        &'a self,
+        app: &App,
+        action: &str,
+        object: &str,
+        reason: Option<&'a str>,
+    ) -> Result<ByHand<'a>, Problem> {
         if reason.is_some_and(|reason| reason.chars().count() > MAX_REASON) {
             return Err(Problem::bad("bad_reason", format!("a reason has at most {MAX_REASON} characters")));
         }
@@ -205,7 +210,7 @@ impl Caller {
         let record = AuditRecord {
             actor: actor.unwrap_or("anonymous"),
             api_key_id: self.key.as_ref().map(|key| key.api_key_id),
-            action: &self.operation,
+            action,
             object: &object,
             reason,
         };
@@ -251,35 +256,32 @@ async fn admit(app: &App, parts: &mut Parts) -> Result<Caller, Problem> {
     let path = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
     // HEAD is GET without its body
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
-    let Some(route) = app.door.routes.get(&(method, path)) else {
+    let Some(permission) = app.door.routes.get(&(method, path)) else {
         return Err(forbidden("this route declares no permission, and is closed"));
     };
-    let caller = Caller { key, operation: route.operation.clone() };
-    caller.needs(route.permission)?;
-    if let Some(names) = caller.namespaces() {
-        within(app, parts, names).await?;
+    let caller = Caller { key };
+    caller.needs(*permission)?;
+    if caller.namespaces().is_some() {
+        within(app, parts, &caller).await?;
     }
     Ok(caller)
 }
 
 /// What the path names has to be in one of the caller's namespaces; else it is not there.
-async fn within(app: &App, parts: &mut Parts, names: &[String]) -> Result<(), Problem> {
+async fn within(app: &App, parts: &mut Parts, caller: &Caller) -> Result<(), Problem> {
     let params = RawPathParams::from_request_parts(parts, &()).await;
     let params = params.map_err(|_| Problem::bad("bad_path", "the path cannot be read"))?;
     for (name, value) in &params {
-        let id = Uuid::try_parse(value);
+        // what is no id the route says itself
+        let id = Uuid::try_parse(value).ok();
         match (name, id) {
-            // the route says what is wrong with it
-            ("task_id" | "workflow_step_id", Err(_)) => {}
-            ("task_id" | "workflow_step_id", Ok(id)) => {
-                let task = if name == "task_id" { id } else { task_of(id) };
-                if app.tasker.store().tasks_within(&[task], names).await?.is_empty() {
-                    let (code, what) =
-                        if name == "task_id" { ("unknown_task", "task") } else { ("unknown_step", "step") };
-                    return Err(Problem::unknown(code, format_args!("{what} {id}")));
-                }
+            ("task_id", Some(id)) if caller.there(app, vec![id]).await?.is_empty() => {
+                return Err(Problem::unknown_task(id));
             }
-            ("namespace", _) if !names.iter().any(|name| name == value) => {
+            ("workflow_step_id", Some(id)) if caller.there(app, vec![task_of(id)]).await?.is_empty() => {
+                return Err(Problem::unknown_step(id));
+            }
+            ("namespace", _) if !caller.is_within(value) => {
                 let value = if is_name(value) { value } else { "of this name" };
                 return Err(Problem::unknown("unknown_workflow", format_args!("workflow in namespace {value}")));
             }

@@ -1,40 +1,78 @@
 //! What is done for those who ask, through whichever door: it is seen whether the thing is there for them, what they ask for is kept, and then the library
 //! does it.
 
+use async_graphql::InputObject;
 use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tasker::{
     Submission, Submitted,
     readiness::{StepState, TaskState},
     store::{BulkReport, StepVerb, TaskFilter, TaskListItem, TaskVerb},
-    workflow::Definition,
+    workflow::{Definition, Priority},
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{App, access::Caller, problem::Problem};
+use crate::{App, access::Caller, graphql::Json, problem::Problem};
 
 /// How many tasks a call acts on at most.
 const MAX_BULK: u64 = 10_000;
 
-/// Submits a task of a workflow, of the namespace `default` where none is said.
-pub(crate) async fn submit(
-    app: &App,
-    caller: &Caller,
+/// A task to be submitted.
+#[derive(Deserialize, ToSchema, InputObject)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewTask {
+    /// The workflow's namespace; `default` where it is left out.
     namespace: Option<String>,
-    name: &str,
-    input: Option<Box<RawValue>>,
-    mut submission: Submission,
-) -> Result<Submitted, Problem> {
+    /// The workflow's name.
+    name: String,
+    /// The workflow's version; its highest release where it is left out.
+    version: Option<String>,
+    /// The task's input: an object, at most 1 MiB.
+    #[schema(value_type = Option<Object>)]
+    input: Option<Json>,
+    /// The same key and body, within 30 days, gives the first task; 1 to 255 characters.
+    #[serde(skip)]
+    pub idempotency_key: Option<String>,
+    /// One live task of the namespace has this key at a time, else the live one is given back; 1 to 255 characters.
+    unique_while_live: Option<String>,
+    /// No step starts before this instant.
+    run_at: Option<DateTime<Utc>>,
+    /// `high`, `normal` or `low`; each step's own where it is left out.
+    priority: Option<Priority>,
+    /// Open steps fail when it passes.
+    deadline: Option<DateTime<Utc>>,
+    /// Names and values to find it by.
+    #[schema(value_type = Option<Object>)]
+    tags: Option<Value>,
+    /// One line for people, at most 500 characters.
+    summary: Option<String>,
+}
+
+/// Submits a task.
+pub(crate) async fn submit(app: &App, caller: &Caller, task: NewTask) -> Result<Submitted, Problem> {
+    let NewTask { namespace, name, input, .. } = task;
     let namespace = namespace.unwrap_or_else(|| "default".into());
-    let input = input.unwrap_or_else(|| RawValue::from_string("{}".into()).unwrap_or_default());
+    let input =
+        input.map_or_else(|| RawValue::from_string("{}".into()).unwrap_or_default(), |json| json.raw().to_owned());
     if !caller.is_within(&namespace) {
-        return Err(Problem::unknown("unknown_workflow", format_args!("workflow {namespace}.{name}")));
+        return Err(Problem::unknown_workflow(&namespace, &name));
     }
-    let by = caller.asks(app, &format!("{namespace}.{name}"), None).await?;
-    submission.actor = by.actor.map(str::to_owned);
-    Ok(app.tasker.submit(&namespace, name, &input, submission).await?)
+    let by = caller.asks(app, "submit_task", &format!("{namespace}.{name}"), None).await?;
+    let submission = Submission {
+        version: task.version,
+        idempotency_key: task.idempotency_key,
+        unique_while_live: task.unique_while_live,
+        run_at: task.run_at,
+        priority: task.priority,
+        deadline: task.deadline,
+        tags: task.tags,
+        summary: task.summary,
+        actor: by.actor.map(str::to_owned),
+    };
+    Ok(app.tasker.submit(&namespace, &name, &input, submission).await?)
 }
 
 /// What was registered.
@@ -65,7 +103,8 @@ pub(crate) async fn register(app: &App, caller: &Caller, text: Vec<u8>) -> Resul
             format!("this key is not for the namespace {}", definition.namespace),
         ));
     }
-    caller.asks(app, &format!("{}.{} {}", definition.namespace, definition.name, definition.version), None).await?;
+    let object = format!("{}.{} {}", definition.namespace, definition.name, definition.version);
+    caller.asks(app, "register_named_task", &object, None).await?;
     let named_task_id = app.tasker.register_definition(&definition).await?;
     let Definition { namespace, name, version, .. } = definition;
     Ok(Registered { named_task_id, namespace, name, version })
@@ -79,7 +118,7 @@ pub(crate) async fn on_task(
     verb: TaskVerb,
     reason: Option<&str>,
 ) -> Result<TaskState, Problem> {
-    let by = caller.asks(app, &format!("{} {task_id}", verb.as_str()), reason).await?;
+    let by = caller.asks(app, "act_on_task", &format!("{} {task_id}", verb.as_str()), reason).await?;
     let state = app.tasker.store().to_task(verb, task_id, by).await?;
     app.tasker.wake();
     Ok(state)
@@ -109,7 +148,7 @@ pub(crate) async fn on_tasks(app: &App, caller: &Caller, mut bulk: Bulk) -> Resu
     }
     bulk.filter.within = caller.within();
     let object = format!("{} {}", bulk.verb.as_str(), serde_json::to_string(&bulk.filter).unwrap_or_default());
-    let by = caller.asks(app, &object, bulk.reason.as_deref()).await?;
+    let by = caller.asks(app, "act_on_tasks", &object, bulk.reason.as_deref()).await?;
     let report = app.tasker.store().to_tasks(bulk.verb, &bulk.filter, bulk.before, limit, by).await?;
     app.tasker.wake();
     Ok(report)
@@ -135,7 +174,14 @@ pub(crate) async fn on_step(
     verb: StepVerb<'_>,
     reason: Option<&str>,
 ) -> Result<StepState, Problem> {
-    let by = caller.asks(app, &id.to_string(), reason).await?;
+    let action = match verb {
+        StepVerb::Retry => "retry_step",
+        StepVerb::Cancel => "cancel_step",
+        StepVerb::Resolve(_) => "resolve_step",
+        StepVerb::EditInput(_) => "edit_step_input",
+        StepVerb::ChangeLimit(_) => "change_retry_limit",
+    };
+    let by = caller.asks(app, action, &id.to_string(), reason).await?;
     let state = app.tasker.store().to_step(verb, id, by).await?;
     app.tasker.wake();
     Ok(state)

@@ -76,10 +76,10 @@ impl Following {
         })?;
         let store = app.tasker.store();
         let Wanted { task_id, namespace, kinds, after } = wanted;
-        if let (Some(task), Some(names)) = (task_id, caller.namespaces())
-            && store.tasks_within(&[task], names).await?.is_empty()
+        if let Some(task) = task_id
+            && caller.there(&app, vec![task]).await?.is_empty()
         {
-            return Err(Problem::unknown("unknown_task", format_args!("task {task}")));
+            return Err(Problem::unknown_task(task));
         }
         let after: Option<Cursor> = match after.as_deref() {
             None | Some("") => Some(store.events_now().await?),

@@ -12,6 +12,7 @@ use utoipa::{
     IntoResponses, ToSchema,
     openapi::{ContentBuilder, Ref, RefOr, Response as OpenApiResponse, ResponseBuilder},
 };
+use uuid::Uuid;
 
 /// What went wrong.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -65,30 +66,29 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, code, format!("there is no {what}"))
     }
 
+    /// There is no such task, or not for whoever asks.
+    pub fn unknown_task(task_id: Uuid) -> Problem {
+        Problem::unknown("unknown_task", format_args!("task {task_id}"))
+    }
+
+    /// There is no such step, or not for whoever asks.
+    pub fn unknown_step(id: Uuid) -> Problem {
+        Problem::unknown("unknown_step", format_args!("step {id}"))
+    }
+
+    /// There is no such workflow, or not for whoever asks.
+    pub fn unknown_workflow(namespace: &str, name: &str) -> Problem {
+        Problem::unknown("unknown_workflow", format_args!("workflow {namespace}.{name}"))
+    }
+
     fn internal(what: &dyn std::fmt::Display) -> Problem {
         // the client gets a number under which the log has the rest
-        let id = uuid::Uuid::new_v4();
+        let id = Uuid::new_v4();
         tracing::error!("{id}: {what}");
         let detail = format!("this is a defect, or the database's: the server's log has more under {id}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 }
-
-/// Refusals that say that a thing is not there.
-const UNKNOWN: &str = "unknown_";
-/// Refusals that the present state is the reason of.
-const CONFLICTS: [&str; 10] = [
-    "task_not_live",
-    "task_is_finished",
-    "step_is_finished",
-    "nothing_to_retry",
-    "step_in_progress",
-    "dependencies_not_satisfied",
-    "step_not_waiting",
-    "version_taken",
-    "unique_key_in_use",
-    "limit_too_low",
-];
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
@@ -96,11 +96,13 @@ impl From<Error> for Problem {
         match &error {
             Error::Refused { code, .. } => {
                 let status = match code.as_str() {
-                    code if code.starts_with(UNKNOWN) => StatusCode::NOT_FOUND,
-                    code if CONFLICTS.contains(&code) => StatusCode::CONFLICT,
                     "cursor_gone" => StatusCode::GONE,
                     "not_the_primary" => return Problem::unavailable(&message),
-                    _ => StatusCode::UNPROCESSABLE_ENTITY,
+                    "too_large" | "idempotency_key_reused" => StatusCode::UNPROCESSABLE_ENTITY,
+                    code if code.starts_with("bad_") => StatusCode::UNPROCESSABLE_ENTITY,
+                    code if code.starts_with("unknown_") => StatusCode::NOT_FOUND,
+                    // the present state is the reason
+                    _ => StatusCode::CONFLICT,
                 };
                 Problem::new(status, code, message)
             }

@@ -179,7 +179,10 @@ impl Door {
     /// The step with this name in a task; `None`: it has none, or there is no such task.
     pub async fn step_named(&self, task_id: Uuid, name: &str) -> Result<Option<Uuid>, Failure> {
         match self {
-            Door::Database(tasker) => Ok(tasker.store().step_named(task_id, name).await?),
+            Door::Database(tasker) => {
+                let steps = tasker.store().workflow_steps(task_id, Steps::Named(name), false).await?;
+                Ok(steps.into_iter().next().map(|step| step.workflow_step_id))
+            }
             Door::Http(server) => {
                 let ask = Ask::get(&["tasks", &task_id.to_string(), "workflow_steps"])
                     .with("name", Some(name))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rust_sugiyama::configure::{Config, CrossingMinimization, RankingType};
 
-use super::{Node, Shape};
+use tasker::store::{Graph, GraphNode};
 
 /// Pixels.
 pub const HEIGHT: f64 = 40.0;
@@ -39,21 +39,21 @@ pub struct Layout {
 
 impl Layout {
     /// Works it out.
-    pub fn of(shape: &Shape) -> Layout {
-        let letters = |node: &Node| node.name.chars().count().min(LETTERS) as f64;
-        let graph = Short::of(shape);
+    pub fn of(graph: &Graph) -> Layout {
+        let letters = |node: &GraphNode| node.name.chars().count().min(LETTERS) as f64;
+        let short = Short::of(graph);
         let mut widths: Vec<f64> =
-            shape.nodes.iter().map(|node| (letters(node) * LETTER + 30.0).max(LEAST).round()).collect();
-        widths.resize(graph.level.len(), PASSING);
-        let levels = graph.levels();
-        let centres = centres(&graph, &widths, &levels);
+            graph.nodes.iter().map(|node| (letters(node) * LETTER + 30.0).max(LEAST).round()).collect();
+        widths.resize(short.level.len(), PASSING);
+        let levels = short.levels();
+        let centres = centres(&short, &widths, &levels);
         let edge = |sign: f64| centres.iter().zip(&widths).map(move |(x, w)| sign * x + w / 2.0).fold(0.0, f64::max);
         let (left, right) = (edge(-1.0), edge(1.0));
         let x = |place: usize| (centres[place] + left + BETWEEN).round();
-        let y = |place: usize| BETWEEN + HEIGHT / 2.0 + graph.level[place] as f64 * (HEIGHT + BETWEEN_LEVELS);
+        let y = |place: usize| BETWEEN + HEIGHT / 2.0 + short.level[place] as f64 * (HEIGHT + BETWEEN_LEVELS);
         Layout {
-            places: (0..shape.nodes.len()).map(|n| (x(n), y(n), widths[n])).collect(),
-            ways: graph.ways.iter().map(|way| way.iter().map(|place| (x(*place), y(*place))).collect()).collect(),
+            places: (0..graph.nodes.len()).map(|n| (x(n), y(n), widths[n])).collect(),
+            ways: short.ways.iter().map(|way| way.iter().map(|place| (x(*place), y(*place))).collect()).collect(),
             width: (left + right + 2.0 * BETWEEN).round(),
             height: 2.0 * BETWEEN + levels.len() as f64 * (HEIGHT + BETWEEN_LEVELS) - BETWEEN_LEVELS,
         }
@@ -66,24 +66,24 @@ struct Short {
     level: Vec<usize>,
     /// From place to place.
     edges: Vec<(usize, usize)>,
-    /// The places that each of the shape's edges passes.
+    /// The places that each of the graph's edges passes.
     ways: Vec<Vec<usize>>,
 }
 
 impl Short {
-    fn of(shape: &Shape) -> Short {
-        let level: Vec<usize> = shape.nodes.iter().map(|node| node.level).collect();
+    fn of(graph: &Graph) -> Short {
+        let level: Vec<usize> = graph.nodes.iter().map(|node| node.level).collect();
         let mut farthest = level.clone();
-        for (from, to) in &shape.edges {
+        for (from, to) in &graph.edges {
             farthest[*from] = farthest[*from].max(level[*to]);
         }
         let passing: usize = level.iter().zip(&farthest).map(|(from, to)| (to - from).saturating_sub(1)).sum();
         if passing > MOST_PASSING {
-            return Short { level, edges: shape.edges.clone(), ways: vec![Vec::new(); shape.edges.len()] };
+            return Short { level, edges: graph.edges.clone(), ways: vec![Vec::new(); graph.edges.len()] };
         }
         let mut short = Short { level, edges: Vec::new(), ways: Vec::new() };
         let mut known = HashMap::new();
-        for (from, to) in &shape.edges {
+        for (from, to) in &graph.edges {
             let (mut last, mut way) = (*from, Vec::new());
             for level in short.level[*from] + 1..short.level[*to] {
                 let place = *known.entry((*from, level)).or_insert_with(|| {

@@ -12,7 +12,12 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tasker::{Error, Tasker, readiness::StepReadinessStatus, workflow::Definition};
+use tasker::{
+    Error, Tasker,
+    readiness::StepReadinessStatus,
+    store::{Graph, GraphNode},
+    workflow::Definition,
+};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -65,36 +70,14 @@ impl std::str::FromStr for Format {
     }
 }
 
-/// A graph's shape.
-#[derive(Clone, Debug)]
-pub struct Shape {
-    /// `namespace.name version`.
-    pub title: String,
-    /// The nodes, by step number.
-    pub nodes: Vec<Node>,
-    /// From which step number to which, ascending.
-    pub edges: Vec<(usize, usize)>,
-}
-
-/// A node of it.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// The step's name.
-    pub name: String,
-    /// What runs it.
-    pub handler: String,
-    /// Edges on the longest path from a root.
-    pub level: usize,
-}
-
 /// A step's state in one word: `ready` where it may be claimed now.
 fn word(step: &StepReadinessStatus) -> &'static str {
     if step.ready_for_execution { "ready" } else { step.current_state.as_str() }
 }
 
-/// A shape with its layout.
+/// A graph with its layout.
 pub struct Drawn {
-    shape: Shape,
+    graph: Graph,
     layout: Layout,
 }
 
@@ -130,17 +113,8 @@ impl Layouts {
             return Ok(drawn.clone());
         }
         let graph = tasker.store().graph(named_task_id).await?;
-        let shape = Shape {
-            title: graph.title,
-            nodes: graph
-                .nodes
-                .into_iter()
-                .map(|node| Node { name: node.name, handler: node.handler, level: node.max_depth_from_root as usize })
-                .collect(),
-            edges: graph.edges.into_iter().map(|(from, to)| (from as usize, to as usize)).collect(),
-        };
         // a large graph takes some time
-        let drawn = tokio::task::spawn_blocking(move || Arc::new(draw(shape)))
+        let drawn = tokio::task::spawn_blocking(move || Arc::new(draw(graph)))
             .await
             .map_err(|_| Error::Refused { code: "bad_diagram".into(), message: "this graph cannot be drawn".into() })?;
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -155,29 +129,29 @@ impl Layouts {
 /// A picture of a definition.
 pub fn of_definition(definition: &Definition, format: Format) -> String {
     let levels = definition.levels();
-    let nodes = definition.steps.iter().zip(&levels).map(|(step, level)| Node {
+    let nodes = definition.steps.iter().zip(&levels).map(|(step, level)| GraphNode {
         name: step.name.clone(),
         handler: step.handler.clone(),
         level: level.max_depth_from_root as usize,
     });
     let edges = definition.steps.iter().enumerate();
-    let shape = Shape {
+    let graph = Graph {
         title: format!("{}.{} {}", definition.namespace, definition.name, definition.version),
         nodes: nodes.collect(),
         edges: edges.flat_map(|(to, step)| step.parents.iter().map(move |from| (*from as usize, to))).collect(),
     };
-    write(&draw(shape), None, format)
+    write(&draw(graph), None, format)
 }
 
-fn draw(shape: Shape) -> Drawn {
-    Drawn { layout: Layout::of(&shape), shape }
+fn draw(graph: Graph) -> Drawn {
+    Drawn { layout: Layout::of(&graph), graph }
 }
 
-fn write(Drawn { shape, layout }: &Drawn, standings: Option<&[StepReadinessStatus]>, format: Format) -> String {
+fn write(Drawn { graph, layout }: &Drawn, standings: Option<&[StepReadinessStatus]>, format: Format) -> String {
     match format {
-        Format::Svg => svg::write(shape, layout, standings),
-        Format::Mermaid => text::mermaid(shape, standings),
-        Format::Dot => text::dot(shape, standings),
-        Format::Json => text::json(shape, layout, standings),
+        Format::Svg => svg::write(graph, layout, standings),
+        Format::Mermaid => text::mermaid(graph, standings),
+        Format::Dot => text::dot(graph, standings),
+        Format::Json => text::json(graph, layout, standings),
     }
 }

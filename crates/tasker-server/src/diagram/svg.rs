@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use tasker::readiness::StepReadinessStatus;
+use tasker::{readiness::StepReadinessStatus, store::Graph};
 
 use super::{
-    Layout, Shape,
+    Layout,
     layout::{HEIGHT, LETTERS},
     word,
 };
@@ -22,15 +22,15 @@ svg{font:13px system-ui,sans-serif;background:#fff;color:#1c2128}\
 .failed rect{fill:#490202}.skipped rect,.cancelled rect{fill:#21262d}}";
 
 /// Writes it.
-pub(super) fn write(shape: &Shape, layout: &Layout, standings: Option<&[StepReadinessStatus]>) -> String {
+pub(super) fn write(graph: &Graph, layout: &Layout, standings: Option<&[StepReadinessStatus]>) -> String {
     let Layout { places, ways, width, height } = layout;
-    let title = escaped(&shape.title);
+    let title = escaped(&graph.title);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" aria-label=\"{title}\">\
          <title>{title}</title><style>{STYLE}</style>\
          <defs><marker id=\"a\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path class=\"a\" d=\"M0 0 8 4 0 8z\"/></marker></defs>\n"
     );
-    for ((from, to), way) in shape.edges.iter().zip(ways) {
+    for ((from, to), way) in graph.edges.iter().zip(ways) {
         let ((x, y, _), (to_x, to_y, _)) = (places[*from], places[*to]);
         let mut line = format!("M{x} {}", y + HEIGHT / 2.0);
         let mut last = (x, y + HEIGHT / 2.0);
@@ -45,7 +45,7 @@ pub(super) fn write(shape: &Shape, layout: &Layout, standings: Option<&[StepRead
         }
         let _ = writeln!(out, "<path class=\"e\" marker-end=\"url(#a)\" d=\"{line}\"/>");
     }
-    for (number, (node, (x, y, node_width))) in shape.nodes.iter().zip(places).enumerate() {
+    for (number, (node, (x, y, node_width))) in graph.nodes.iter().zip(places).enumerate() {
         let standing = standings.and_then(|standings| standings.get(number));
         let class = standing.map_or("", word);
         let below = match standing {

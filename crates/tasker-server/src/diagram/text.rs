@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use tasker::readiness::StepReadinessStatus;
+use tasker::{readiness::StepReadinessStatus, store::Graph};
 
-use super::{Layout, Shape, layout::HEIGHT, word};
+use super::{Layout, layout::HEIGHT, word};
 
 /// States and their colours: the box, and its frame.
 const COLOURS: [(&str, &str, &str); 8] = [
@@ -21,17 +21,17 @@ const COLOURS: [(&str, &str, &str); 8] = [
 ];
 
 /// Mermaid's flowchart.
-pub(super) fn mermaid(shape: &Shape, standings: Option<&[StepReadinessStatus]>) -> String {
-    let mut out = format!("---\ntitle: {}\n---\nflowchart TD\n", json!(shape.title));
+pub(super) fn mermaid(graph: &Graph, standings: Option<&[StepReadinessStatus]>) -> String {
+    let mut out = format!("---\ntitle: {}\n---\nflowchart TD\n", json!(graph.title));
     // Mermaid's own sign for a quotation mark
     let quoted = |text: &str| text.replace('"', "#quot;").replace(['\n', '\r'], " ");
-    for (number, node) in shape.nodes.iter().enumerate() {
+    for (number, node) in graph.nodes.iter().enumerate() {
         let word = standings.and_then(|standings| standings.get(number)).map(word);
         let state = word.map(|word| format!("<br/>{word}")).unwrap_or_default();
         let class = word.map(|word| format!(":::{word}")).unwrap_or_default();
         let _ = writeln!(out, "  s{number}[\"{}{state}\"]{class}", quoted(&node.name));
     }
-    for (from, to) in &shape.edges {
+    for (from, to) in &graph.edges {
         let _ = writeln!(out, "  s{from} --> s{to}");
     }
     if standings.is_some() {
@@ -43,14 +43,14 @@ pub(super) fn mermaid(shape: &Shape, standings: Option<&[StepReadinessStatus]>) 
 }
 
 /// Graphviz's language.
-pub(super) fn dot(shape: &Shape, standings: Option<&[StepReadinessStatus]>) -> String {
+pub(super) fn dot(graph: &Graph, standings: Option<&[StepReadinessStatus]>) -> String {
     let quoted =
         |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " "));
     let mut out = format!(
         "digraph {} {{\n  rankdir=TB;\n  node [shape=box, style=\"rounded,filled\", fillcolor=\"#f6f8fa\", fontname=\"sans-serif\"];\n",
-        quoted(&shape.title)
+        quoted(&graph.title)
     );
-    for (number, node) in shape.nodes.iter().enumerate() {
+    for (number, node) in graph.nodes.iter().enumerate() {
         let word = standings.and_then(|standings| standings.get(number)).map(word);
         let colours = word.and_then(|word| COLOURS.iter().find(|(known, ..)| *known == word));
         let label = quoted(&node.name);
@@ -63,16 +63,16 @@ pub(super) fn dot(shape: &Shape, standings: Option<&[StepReadinessStatus]>) -> S
             _ => writeln!(out, "  {number} [label={label}];"),
         };
     }
-    for (from, to) in &shape.edges {
+    for (from, to) in &graph.edges {
         let _ = writeln!(out, "  {from} -> {to};");
     }
     out + "}\n"
 }
 
 /// Everything with its place.
-pub(super) fn json(shape: &Shape, layout: &Layout, standings: Option<&[StepReadinessStatus]>) -> String {
+pub(super) fn json(graph: &Graph, layout: &Layout, standings: Option<&[StepReadinessStatus]>) -> String {
     let node = |number: usize| {
-        let (node, (x, y, width)) = (&shape.nodes[number], layout.places[number]);
+        let (node, (x, y, width)) = (&graph.nodes[number], layout.places[number]);
         let mut told = json!({
             "step_number": number, "name": node.name, "handler": node.handler, "level": node.level, "x": x, "y": y, "width": width, "height": HEIGHT,
         });
@@ -85,8 +85,8 @@ pub(super) fn json(shape: &Shape, layout: &Layout, standings: Option<&[StepReadi
         }
         told
     };
-    let nodes: Vec<Value> = (0..shape.nodes.len()).map(node).collect();
-    let edges: Vec<Value> = shape.edges.iter().map(|(from, to)| json!({ "from": from, "to": to })).collect();
-    json!({ "title": shape.title, "width": layout.width, "height": layout.height, "nodes": nodes, "edges": edges })
+    let nodes: Vec<Value> = (0..graph.nodes.len()).map(node).collect();
+    let edges: Vec<Value> = graph.edges.iter().map(|(from, to)| json!({ "from": from, "to": to })).collect();
+    json!({ "title": graph.title, "width": layout.width, "height": layout.height, "nodes": nodes, "edges": edges })
         .to_string()
 }

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tasker::{
     context::{TaskExecutionContext, TaskWorkflowSummary},
     events::Transition,
-    store::{Cause, History, NamedTaskGraph, StepPage, TaskListItem, WorkflowStep, WorkflowStepAttempt},
+    store::{Cause, History, NamedTask, NamedTaskGraph, StepPage, TaskListItem, WorkflowStep, WorkflowStepAttempt},
     task_of,
 };
 use tokio::sync::Notify;
@@ -81,9 +81,14 @@ kinds! {
         let tasks = scope.app.tasker.store().tasks_of(&keys, scope.caller.namespaces()).await?;
         Ok(tasks.into_iter().map(|task| (task.task_id, Arc::new(task))).collect())
     }
-    /// Workflows' versions with their graphs.
-    named_tasks: NamedTasks(i32 => Arc<NamedTaskGraph>), |scope, keys| {
-        let graphs = scope.app.tasker.store().named_tasks_of(&keys).await?;
+    /// Workflows' versions.
+    named_tasks: NamedTasks(i32 => NamedTask), |scope, keys| {
+        let versions = scope.app.tasker.store().named_tasks_of(&keys).await?;
+        Ok(versions.into_iter().map(|version| (version.named_task_id, version)).collect())
+    }
+    /// And their graphs.
+    graphs: Graphs(i32 => Arc<NamedTaskGraph>), |scope, keys| {
+        let graphs = scope.app.tasker.store().named_task_graphs(&keys).await?;
         Ok(graphs.into_iter().map(|graph| (graph.named_task.named_task_id, Arc::new(graph))).collect())
     }
     /// What tasks are doing.
@@ -173,32 +178,7 @@ impl Loads {
         MAX_THINGS.saturating_sub(self.things.load(Ordering::Relaxed))
     }
 
-    /// Refuses a task that is not there for a caller who is limited to some namespaces; the others are told by whoever looks for it.
-    ///
-    /// # Errors
-    /// `unknown_task`, the database's.
-    pub async fn finds_task(&self, task_id: Uuid) -> Result<(), Problem> {
-        match self.scope.caller.namespaces() {
-            None => Ok(()),
-            Some(_) => self.task(task_id).await.map(|_| ()),
-        }
-    }
-
-    /// The same for a step: what it is in is decided by its task.
-    ///
-    /// # Errors
-    /// `unknown_step`, the database's.
-    pub async fn finds_step(&self, workflow_step_id: Uuid) -> Result<(), Problem> {
-        match self.scope.caller.namespaces() {
-            None => Ok(()),
-            Some(_) => match self.tasks.one(task_of(workflow_step_id)).await? {
-                None => Err(unknown_step(workflow_step_id)),
-                Some(_) => Ok(()),
-            },
-        }
-    }
-
-    /// Those of these tasks that are there for the caller, each once.
+    /// Those of these tasks that are there for the caller, so far as he is limited to some namespaces; each once.
     ///
     /// # Errors
     /// The database's.
@@ -212,19 +192,27 @@ impl Loads {
         Ok(self.tasks.some(&ids).await?.iter().map(|task| task.task_id).collect())
     }
 
+    /// Refuses a task that is not there for the caller.
+    ///
+    /// # Errors
+    /// `unknown_task`, the database's.
+    pub async fn finds_task(&self, task_id: Uuid) -> Result<(), Problem> {
+        self.there(&[task_id]).await?.pop().map(|_| ()).ok_or_else(|| Problem::unknown_task(task_id))
+    }
+
+    /// Refuses a step of such a task.
+    ///
+    /// # Errors
+    /// `unknown_step`, the database's.
+    pub async fn finds_step(&self, id: Uuid) -> Result<(), Problem> {
+        self.there(&[task_of(id)]).await?.pop().map(|_| ()).ok_or_else(|| Problem::unknown_step(id))
+    }
+
     /// A task, if it is there for the caller.
     ///
     /// # Errors
     /// `unknown_task`, the database's.
     pub async fn task(&self, task_id: Uuid) -> Result<Arc<TaskListItem>, Problem> {
-        self.tasks.one(task_id).await?.ok_or_else(|| unknown_task(task_id))
+        self.tasks.one(task_id).await?.ok_or_else(|| Problem::unknown_task(task_id))
     }
-}
-
-pub(super) fn unknown_task(task_id: Uuid) -> Problem {
-    Problem::unknown("unknown_task", format_args!("task {task_id}"))
-}
-
-pub(super) fn unknown_step(id: Uuid) -> Problem {
-    Problem::unknown("unknown_step", format_args!("step {id}"))
 }

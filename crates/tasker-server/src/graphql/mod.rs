@@ -35,6 +35,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+pub(crate) use self::scalars::Json;
 use self::{limits::Permissions, loaders::Loads, mutation::Mutation, query::Query, subscription::Subscription};
 use crate::{App, access::Caller, answer, problem::Problem, rest::HEARTBEAT};
 

@@ -1,56 +1,26 @@
 //! What can be done. Each is the operation of the same name in REST, is kept under that name, and is done by the same function.
 
-use async_graphql::{Context, InputObject, Object, SimpleObject};
-use chrono::{DateTime, Utc};
+use async_graphql::{Context, Object, SimpleObject};
 use tasker::{
-    Submission,
     access::Permission,
     store::{self, StepVerb, TaskFilter, TaskVerb},
-    workflow::Priority,
 };
 use uuid::Uuid;
 
 use super::{
+    loads::Scope,
     scalars::{Json, loads},
     takes,
     task::{SubmittedTask, TaskNow},
     workflow_step::StepNow,
 };
 use crate::{
-    access::Caller,
-    acts::{self, Bulk, Registered},
+    acts::{self, Bulk, NewTask, Registered},
     problem::Problem,
 };
 
 /// The root of mutations.
 pub(super) struct Mutation;
-
-/// A task to be submitted.
-#[derive(InputObject)]
-pub(super) struct NewTask {
-    /// The workflow's namespace; `default` where it is left out.
-    namespace: Option<String>,
-    /// The workflow's name.
-    name: String,
-    /// The workflow's version; its highest release where it is left out.
-    version: Option<String>,
-    /// The task's input: an object, at most 1 MiB.
-    input: Option<Json>,
-    /// The same key and body, within 30 days, gives the first task; 1 to 255 characters.
-    idempotency_key: Option<String>,
-    /// One live task of the namespace has this key at a time, else the live one is given back; 1 to 255 characters.
-    unique_while_live: Option<String>,
-    /// No step starts before this instant.
-    run_at: Option<DateTime<Utc>>,
-    /// Each step's own where it is left out.
-    priority: Option<Priority>,
-    /// Open steps fail when it passes.
-    deadline: Option<DateTime<Utc>>,
-    /// Names and values to find it by.
-    tags: Option<serde_json::Value>,
-    /// One line for people, at most 500 characters.
-    summary: Option<String>,
-}
 
 /// What a verb over many tasks came to.
 #[derive(SimpleObject)]
@@ -70,22 +40,17 @@ pub(super) struct Refusals {
     count: u64,
 }
 
-/// Who asks for an operation.
-fn asks(context: &Context<'_>, operation: &str) -> Caller {
-    loads(context).scope.caller.asking_for(operation)
-}
-
 /// Does a verb to a step that is there for the caller.
 async fn act_on_step(
     context: &Context<'_>,
-    operation: &str,
     workflow_step_id: Uuid,
     verb: StepVerb<'_>,
     reason: Option<String>,
 ) -> Result<Option<StepNow>, Problem> {
-    let (loads, caller) = (loads(context), asks(context, operation));
+    let loads = loads(context);
     loads.finds_step(workflow_step_id).await?;
-    let state = acts::on_step(&loads.scope.app, &caller, workflow_step_id, verb, reason.as_deref()).await?;
+    let Scope { app, caller } = &loads.scope;
+    let state = acts::on_step(app, caller, workflow_step_id, verb, reason.as_deref()).await?;
     loads.forget();
     Ok(Some(StepNow { workflow_step_id, state }))
 }
@@ -100,8 +65,8 @@ impl Mutation {
         context: &Context<'_>,
         #[graphql(desc = "The text of the file.")] definition: String,
     ) -> Result<Option<Registered>, Problem> {
-        let caller = asks(context, "register_named_task");
-        acts::register(&loads(context).scope.app, &caller, definition.into_bytes()).await.map(Some)
+        let Scope { app, caller } = &loads(context).scope;
+        acts::register(app, caller, definition.into_bytes()).await.map(Some)
     }
 
     /// Submit a task. With an idempotency key the same, sent again within 30 days, gives the first task; the same key with another body is refused
@@ -112,21 +77,8 @@ impl Mutation {
         context: &Context<'_>,
         #[graphql(desc = "What is submitted.")] task: NewTask,
     ) -> Result<Option<SubmittedTask>, Problem> {
-        let caller = asks(context, "submit_task");
-        let submission = Submission {
-            version: task.version,
-            idempotency_key: task.idempotency_key,
-            unique_while_live: task.unique_while_live,
-            run_at: task.run_at,
-            priority: task.priority,
-            deadline: task.deadline,
-            tags: task.tags,
-            summary: task.summary,
-            actor: None,
-        };
-        let input = task.input.map(|input| input.raw().to_owned());
-        let app = &loads(context).scope.app;
-        let submitted = acts::submit(app, &caller, task.namespace, &task.name, input, submission).await?;
+        let Scope { app, caller } = &loads(context).scope;
+        let submitted = acts::submit(app, caller, task).await?;
         Ok(Some(SubmittedTask { task_id: submitted.task_id, existing: submitted.existing }))
     }
 
@@ -139,9 +91,10 @@ impl Mutation {
         #[graphql(desc = "What to do.")] verb: TaskVerb,
         #[graphql(desc = "Kept in the history.")] reason: Option<String>,
     ) -> Result<Option<TaskNow>, Problem> {
-        let (loads, caller) = (loads(context), asks(context, "act_on_task"));
+        let loads = loads(context);
         loads.finds_task(task_id).await?;
-        let state = acts::on_task(&loads.scope.app, &caller, task_id, verb, reason.as_deref()).await?;
+        let Scope { app, caller } = &loads.scope;
+        let state = acts::on_task(app, caller, task_id, verb, reason.as_deref()).await?;
         loads.forget();
         Ok(Some(TaskNow { task_id, state }))
     }
@@ -158,10 +111,10 @@ impl Mutation {
         #[graphql(desc = "Only to those older than this task: a report's `next`.")] before: Option<Uuid>,
         #[graphql(desc = "To at most so many, 1 to 10,000; 1,000 by default.")] limit: Option<u64>,
     ) -> Result<Option<BulkReport>, Problem> {
-        let caller = asks(context, "act_on_tasks");
         let bulk = Bulk { verb, filter, reason, before, limit };
         let loads = loads(context);
-        let mut report = acts::on_tasks(&loads.scope.app, &caller, bulk).await?;
+        let Scope { app, caller } = &loads.scope;
+        let mut report = acts::on_tasks(app, caller, bulk).await?;
         loads.forget();
         let refused = std::mem::take(&mut report.refused).into_iter();
         Ok(Some(BulkReport { report, refused: refused.map(|(code, count)| Refusals { code, count }).collect() }))
@@ -175,7 +128,7 @@ impl Mutation {
         #[graphql(desc = "The step.")] workflow_step_id: Uuid,
         #[graphql(desc = "Kept in the history.")] reason: Option<String>,
     ) -> Result<Option<StepNow>, Problem> {
-        act_on_step(context, "retry_step", workflow_step_id, StepVerb::Retry, reason).await
+        act_on_step(context, workflow_step_id, StepVerb::Retry, reason).await
     }
 
     /// Cancel an unfinished step of a live task, also while it runs.
@@ -186,7 +139,7 @@ impl Mutation {
         #[graphql(desc = "The step.")] workflow_step_id: Uuid,
         #[graphql(desc = "Kept in the history.")] reason: Option<String>,
     ) -> Result<Option<StepNow>, Problem> {
-        act_on_step(context, "cancel_step", workflow_step_id, StepVerb::Cancel, reason).await
+        act_on_step(context, workflow_step_id, StepVerb::Cancel, reason).await
     }
 
     /// Give a step that waits, has failed or is cancelled its result by hand.
@@ -199,7 +152,7 @@ impl Mutation {
         #[graphql(desc = "Kept in the history.")] reason: Option<String>,
     ) -> Result<Option<StepNow>, Problem> {
         let result = result.map(|result| result.raw().to_owned()).unwrap_or_default();
-        act_on_step(context, "resolve_step", workflow_step_id, StepVerb::Resolve(&result), reason).await
+        act_on_step(context, workflow_step_id, StepVerb::Resolve(&result), reason).await
     }
 
     /// Replace the input of a step that waits or has failed, from its next attempt on.
@@ -212,7 +165,7 @@ impl Mutation {
         input: Json,
         #[graphql(desc = "Kept in the history.")] reason: Option<String>,
     ) -> Result<Option<StepNow>, Problem> {
-        act_on_step(context, "edit_step_input", workflow_step_id, StepVerb::EditInput(input.raw()), reason).await
+        act_on_step(context, workflow_step_id, StepVerb::EditInput(input.raw()), reason).await
     }
 
     /// Change an unfinished step's greatest number of attempts.
@@ -224,6 +177,6 @@ impl Mutation {
         #[graphql(desc = "The greatest number of attempts, the first included.")] retry_limit: i32,
         #[graphql(desc = "Kept in the history.")] reason: Option<String>,
     ) -> Result<Option<StepNow>, Problem> {
-        act_on_step(context, "change_retry_limit", workflow_step_id, StepVerb::ChangeLimit(retry_limit), reason).await
+        act_on_step(context, workflow_step_id, StepVerb::ChangeLimit(retry_limit), reason).await
     }
 }

@@ -10,7 +10,6 @@ use tasker::{
 use uuid::Uuid;
 
 use super::{
-    loaders::unknown_step,
     named_task::NamedTask,
     scalars::{cost, loads, page, place, size},
     takes,
@@ -76,14 +75,14 @@ impl Query {
         #[graphql(desc = "The version.")] version: Option<String>,
     ) -> Result<Option<NamedTask>, Problem> {
         let loads = loads(context);
-        let unknown = || Problem::unknown("unknown_workflow", format_args!("workflow {namespace}.{name}"));
+        let unknown = || Problem::unknown_workflow(&namespace, &name);
         if !loads.scope.caller.is_within(&namespace) {
             return Err(unknown());
         }
         let store = loads.scope.app.tasker.store();
         let id = loads.alone(store.find_named_task(&namespace, &name, version.as_deref())).await?;
-        let graph = loads.named_tasks.one(id).await?.ok_or_else(unknown)?;
-        Ok(Some(NamedTask { item: graph.named_task.clone() }))
+        let item = loads.named_tasks.one(id).await?.ok_or_else(unknown)?;
+        Ok(Some(NamedTask { item }))
     }
 
     /// Tasks, the newest first.
@@ -123,7 +122,7 @@ impl Query {
         let loads = loads(context);
         loads.finds_step(workflow_step_id).await?;
         let step = loads.steps.one(workflow_step_id).await?;
-        Ok(Some(WorkflowStep { item: step.ok_or_else(|| unknown_step(workflow_step_id))? }))
+        Ok(Some(WorkflowStep { item: step.ok_or_else(|| Problem::unknown_step(workflow_step_id))? }))
     }
 
     /// Execution contexts of many tasks at once.
@@ -194,7 +193,7 @@ impl Query {
         let loads = loads(context);
         let app = &loads.scope.app;
         if !loads.scope.caller.is_within(&namespace) {
-            return Err(Problem::unknown("unknown_workflow", format_args!("workflow {namespace}.{name}")));
+            return Err(Problem::unknown_workflow(&namespace, &name));
         }
         let draw = async {
             let id = app.tasker.store().find_named_task(&namespace, &name, Some(&version)).await?;

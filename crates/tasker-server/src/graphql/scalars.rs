@@ -6,6 +6,7 @@ use async_graphql::{
     Context, InputValueError, InputValueResult, OutputType, Scalar, ScalarType, Value,
     connection::{Connection, Edge},
 };
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tasker::json;
 
@@ -17,11 +18,17 @@ use crate::{
 
 /// Any JSON, as it is stored.
 #[derive(Clone)]
-pub(super) struct Json(Arc<RawValue>);
+pub(crate) struct Json(Arc<RawValue>);
 
 impl From<&RawValue> for Json {
     fn from(raw: &RawValue) -> Json {
         Json(Arc::from(raw.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(|raw| Json(raw.into()))
     }
 }
 

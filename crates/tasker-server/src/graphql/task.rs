@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tasker::{context, events, store};
 
 use super::{
-    loaders::{Loads, unknown_task},
+    loaders::Loads,
     named_task::NamedTask,
     scalars::{BigInt, Json, cost, loads, page, place, size},
     workflow_step::WorkflowStep,
@@ -43,8 +43,8 @@ impl Task {
 
     /// The workflow's version.
     async fn named_task(&self, context: &Context<'_>) -> Result<Option<NamedTask>, Problem> {
-        let graph = loads(context).named_tasks.one(self.item.named_task_id).await?;
-        Ok(graph.map(|graph| NamedTask { item: graph.named_task.clone() }))
+        let item = loads(context).named_tasks.one(self.item.named_task_id).await?;
+        Ok(item.map(|item| NamedTask { item }))
     }
 
     /// What it is doing.
@@ -106,16 +106,11 @@ pub(super) async fn transitions(
     after: Option<String>,
 ) -> Result<Connection<String, Transition>, Problem> {
     let size = size(first)?;
-    let after = place(after, |text| {
-        let (number, step) = text.split_once('.')?;
-        let step: i32 = step.parse().ok()?;
-        Some((number.parse().ok()?, Some(step).filter(|step| *step >= 0)))
-    })?;
+    let after = place(after, |text| text.parse().ok())?;
     let wanted = store::History { task_id, step_number, after, at_most: size + 1 };
     let found = loads.transitions.one(wanted).await?.unwrap_or_default();
     let edge = |transition: &events::Transition| {
-        let place = format!("{}.{}", transition.number, transition.step_number.unwrap_or(-1));
-        (place, Transition { transition: transition.clone() })
+        (transition.place().to_string(), Transition { transition: transition.clone() })
     };
     page(loads, found.iter(), size, after.is_some(), edge)
 }
@@ -184,7 +179,6 @@ pub(super) struct SubmittedTask {
 impl SubmittedTask {
     /// The task.
     async fn task(&self, context: &Context<'_>) -> Result<Option<Task>, Problem> {
-        let task = loads(context).tasks.one(self.task_id).await?;
-        Ok(Some(Task { item: task.ok_or_else(|| unknown_task(self.task_id))? }))
+        Ok(Some(Task { item: loads(context).task(self.task_id).await? }))
     }
 }

@@ -10,7 +10,6 @@ use tasker::{
 use uuid::Uuid;
 
 use super::{
-    loaders::unknown_step,
     scalars::{Json, cost, loads},
     task::{Task, Transition, transitions},
 };
@@ -64,7 +63,7 @@ impl WorkflowStep {
         Self::relatives(context, &self.item.child_step_ids).await
     }
 
-    /// Its attempts, the first first.
+    /// Its last 1,000 attempts, the first first.
     #[graphql(complexity = "1 + SOME * child_complexity")]
     async fn workflow_step_attempts(
         &self,
@@ -113,6 +112,6 @@ impl StepNow {
     /// The step.
     async fn workflow_step(&self, context: &Context<'_>) -> Result<Option<WorkflowStep>, Problem> {
         let step = loads(context).steps.one(self.workflow_step_id).await?;
-        Ok(Some(WorkflowStep { item: step.ok_or_else(|| unknown_step(self.workflow_step_id))? }))
+        Ok(Some(WorkflowStep { item: step.ok_or_else(|| Problem::unknown_step(self.workflow_step_id))? }))
     }
 }

@@ -109,5 +109,5 @@ async fn graph(app: &App, namespace: &str, name: &str, version: Option<&str>) ->
     let store = app.tasker.store();
     let id = store.find_named_task(namespace, name, version).await?;
     let graph = store.named_task(id).await?;
-    graph.map(Json).ok_or_else(|| Problem::unknown("unknown_workflow", format_args!("workflow {namespace}.{name}")))
+    graph.map(Json).ok_or_else(|| Problem::unknown_workflow(namespace, name))
 }

@@ -12,12 +12,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use tasker::{
-    Submission,
+    Submitted,
     context::{TaskExecutionContext, TaskWorkflowSummary},
     events::Transition,
     readiness::{StepReadinessStatus, TaskState},
-    store::{BulkReport, TaskFilter, TaskListItem, TaskVerb},
-    workflow::Priority,
+    store::{BulkReport, History, TaskFilter, TaskListItem, TaskVerb},
 };
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -25,47 +24,10 @@ use uuid::Uuid;
 use crate::{
     App,
     access::Caller,
-    acts::{self, Bulk},
+    acts::{self, Bulk, NewTask},
     answer::{Body, Listed, Page, Path, Query, limit},
     problem::Problem,
 };
-
-/// A task to be submitted.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewTask {
-    /// The workflow's namespace; `default` where it is left out.
-    namespace: Option<String>,
-    /// The workflow's name.
-    name: String,
-    /// The workflow's version; its highest release where it is left out.
-    version: Option<String>,
-    /// The task's input: an object, at most 1 MiB.
-    #[schema(value_type = Option<Object>)]
-    input: Option<Box<RawValue>>,
-    /// One live task of the namespace has this key at a time, else the live one is given back; 1 to 255 characters.
-    unique_while_live: Option<String>,
-    /// No step starts before this instant.
-    run_at: Option<DateTime<Utc>>,
-    /// `high`, `normal` or `low`; each step's own where it is left out.
-    priority: Option<Priority>,
-    /// Open steps fail when it passes.
-    deadline: Option<DateTime<Utc>>,
-    /// Names and values to find it by.
-    #[schema(value_type = Option<Object>)]
-    tags: Option<Value>,
-    /// One line for people, at most 500 characters.
-    summary: Option<String>,
-}
-
-/// A submitted task.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct SubmittedTask {
-    /// Its id.
-    task_id: Uuid,
-    /// Whether it was there already: by its idempotency key, or as the live one of its unique key.
-    existing: bool,
-}
 
 /// Submit a task
 ///
@@ -74,31 +36,21 @@ pub(crate) struct SubmittedTask {
 #[utoipa::path(
     post, path = "/v1/tasks", operation_id = "submit_task", security(("key" = ["submit"])), tag = "tasks", request_body = NewTask,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters")),
-    responses((status = 201, body = SubmittedTask), (status = 200, description = "It was there already", body = SubmittedTask), Problem)
+    responses((status = 201, body = Submitted), (status = 200, description = "It was there already", body = Submitted), Problem)
 )]
 pub(crate) async fn submit(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
-    Body(task): Body<NewTask>,
+    Body(mut task): Body<NewTask>,
 ) -> Result<Response, Problem> {
     let key = headers.get("idempotency-key").map(|key| key.to_str().map(str::to_owned));
-    let submission = Submission {
-        version: task.version,
-        idempotency_key: key.transpose().map_err(|_| Problem::bad("bad_key", "the Idempotency-Key is plain ASCII"))?,
-        unique_while_live: task.unique_while_live,
-        run_at: task.run_at,
-        priority: task.priority,
-        deadline: task.deadline,
-        tags: task.tags,
-        summary: task.summary,
-        actor: None,
-    };
-    let submitted = acts::submit(&app, &caller, task.namespace, &task.name, task.input, submission).await?;
+    task.idempotency_key =
+        key.transpose().map_err(|_| Problem::bad("bad_key", "the Idempotency-Key is plain ASCII"))?;
+    let submitted = acts::submit(&app, &caller, task).await?;
     let status = if submitted.existing { StatusCode::OK } else { StatusCode::CREATED };
     let place = format!("/v1/tasks/{}", submitted.task_id);
-    let answer = SubmittedTask { task_id: submitted.task_id, existing: submitted.existing };
-    Ok((status, [(header::LOCATION, place)], Json(answer)).into_response())
+    Ok((status, [(header::LOCATION, place)], Json(submitted)).into_response())
 }
 
 /// Which tasks, as a query has it.
@@ -191,16 +143,12 @@ pub(crate) struct TaskDetails {
 )]
 pub(crate) async fn show(State(app): State<App>, Path(task_id): Path<Uuid>) -> Result<Json<TaskDetails>, Problem> {
     let store = app.tasker.store();
-    let unknown = || unknown(task_id);
+    let unknown = || Problem::unknown_task(task_id);
     let task = store.task(task_id).await?.ok_or_else(unknown)?;
     let context = store.context_of(task_id).await?.ok_or_else(unknown)?;
     let workflow_summary = TaskWorkflowSummary::find(store, task_id).await?.ok_or_else(unknown)?;
     let context = RawValue::from_string(context).unwrap_or_default();
     Ok(Json(TaskDetails { task, context, workflow_summary }))
-}
-
-pub(super) fn unknown(task_id: Uuid) -> Problem {
-    Problem::unknown("unknown_task", format_args!("task {task_id}"))
 }
 
 /// Why something is done.
@@ -289,22 +237,17 @@ impl After {
         app: &App,
         uri: &Uri,
         task_id: Uuid,
-        step: Option<i32>,
+        step_number: Option<i32>,
     ) -> Result<Listed<Transition>, Problem> {
         let limit = limit(self.limit)?;
-        let read = |place: &str| {
-            let (number, step) = place.split_once('.')?;
-            let step: i32 = step.parse().ok()?;
-            Some((number.parse().ok()?, Some(step).filter(|step| *step >= 0)))
-        };
-        let bad = || Problem::bad("bad_query", "after is the next of a page, as it came");
-        let after = self.after.map(|place| read(&place).ok_or_else(bad)).transpose()?;
-        let items = app.tasker.store().transitions(task_id, step, after, limit + 1).await?;
-        if items.is_empty() && step.is_none() && app.tasker.store().task(task_id).await?.is_none() {
-            return Err(unknown(task_id));
+        let bad = |()| Problem::bad("bad_query", "after is the next of a page, as it came");
+        let after = self.after.map(|place| place.parse().map_err(bad)).transpose()?;
+        let wanted = History { task_id, step_number, after, at_most: limit + 1 };
+        let items = app.tasker.store().transitions(&wanted).await?;
+        if items.is_empty() && step_number.is_none() && app.tasker.store().task(task_id).await?.is_none() {
+            return Err(Problem::unknown_task(task_id));
         }
-        let place = |t: &Transition| format!("{}.{}", t.number, t.step_number.unwrap_or(-1));
-        Ok(Listed::new(items, limit, uri, "after", place))
+        Ok(Listed::new(items, limit, uri, "after", |transition| transition.place().to_string()))
     }
 }
 
@@ -336,10 +279,7 @@ impl Tasks {
         let ids = ids.ok().filter(|ids| ids.len() <= 100).ok_or_else(|| {
             Problem::bad("bad_query", "task_ids are the ids of at most 100 tasks, with commas between them")
         })?;
-        match caller.namespaces() {
-            None => Ok(ids),
-            Some(names) => Ok(app.tasker.store().tasks_within(&ids, names).await?),
-        }
+        caller.there(app, ids).await
     }
 }
 

@@ -60,13 +60,9 @@ pub(crate) async fn list(
     let store = app.tasker.store();
     let items = store.workflow_steps(task_id, steps, !which.without_results.unwrap_or(false)).await?;
     if items.is_empty() && store.task(task_id).await?.is_none() {
-        return Err(super::tasks::unknown(task_id));
+        return Err(Problem::unknown_task(task_id));
     }
     Ok(Listed::new(items, limit, &uri, "from", |step| (step.readiness.step_number + 1).to_string()))
-}
-
-fn unknown(id: Uuid) -> Problem {
-    Problem::unknown("unknown_step", format_args!("step {id}"))
 }
 
 /// Show a step
@@ -76,7 +72,7 @@ fn unknown(id: Uuid) -> Problem {
 )]
 pub(crate) async fn show(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<WorkflowStep>, Problem> {
     let steps = app.tasker.store().workflow_steps(task_of(id), Steps::From(step_number_of(id), 1), true).await?;
-    steps.into_iter().next().map(Json).ok_or_else(|| unknown(id))
+    steps.into_iter().next().map(Json).ok_or_else(|| Problem::unknown_step(id))
 }
 
 /// A step's state from now on.
@@ -223,7 +219,7 @@ pub(crate) async fn transitions(
     Ok(listed)
 }
 
-/// List a step's attempts, the first first
+/// List a step's last 1,000 attempts, the first first
 #[utoipa::path(
     get, path = "/v1/workflow_steps/{workflow_step_id}/attempts", operation_id = "list_attempts", security(("key" = ["read"])), tag = "workflow steps",
     params(("workflow_step_id" = Uuid, Path, description = "The step")), responses((status = 200, body = Page<WorkflowStepAttempt>), Problem)

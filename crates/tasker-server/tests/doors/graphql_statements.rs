@@ -134,7 +134,7 @@ fn a_resolver_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
             drawNamedTask: 1
             drawTask: 2
             editStepInput: 2
-            namedTask: 3
+            namedTask: 4
             namedTasks: 1
             namedTasks: steps: 3
             previewTasks: 2
@@ -152,15 +152,15 @@ fn a_resolver_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
             task: 1
             task: context: 2
             task: executionContext: 2
-            task: namedTask: 3
-            task: namedTask: steps: 3
+            task: namedTask: 2
+            task: namedTask: steps: 4
             task: transitions: 2
             task: workflowSteps: 2
             task: workflowSteps by name: 2
             task: workflowSummary: 2
             taskExecutionContexts: 1
             tasks: 1
-            tasks: everything: 10
+            tasks: everything: 9
             workflowStep: 1
             workflowStep: parents, up and down: 4
         "#]]

@@ -12,7 +12,8 @@ select
   case when e.verb is null then 'in_progress' when e.verb = 'release' and e.to_state = 'pending' then 'released'
     when e.to_state = 'pending' then 'waits' else e.to_state::text end as outcome,
   e.error_kind,
-  x.error
+  x.error,
+  c.number
 from tasker.workflow_step_transitions c
 left join lateral (
   select h.number, h.at, h.verb, h.to_state, h.error_kind from tasker.workflow_step_transitions h
@@ -33,3 +34,4 @@ comment on column tasker.workflow_step_attempts.ended_at is 'When the claim ende
 comment on column tasker.workflow_step_attempts.outcome is 'in_progress, complete, skipped, failed, cancelled, waits (until an instant) or released.';
 comment on column tasker.workflow_step_attempts.error_kind is 'A stable word for the failure.';
 comment on column tasker.workflow_step_attempts.error is 'The message of the failure.';
+comment on column tasker.workflow_step_attempts.number is 'The claim''s place in the order of events.';

@@ -6,7 +6,7 @@
 mod cursor;
 mod follow;
 
-use std::ops::Deref;
+use std::{fmt, ops::Deref, str::FromStr};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,39 @@ pub struct Transition {
     pub reason: Option<String>,
 }
 
-/// A transition, with its place.
+/// A place in a task's history: behind a transition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The transition's number.
+    pub number: i64,
+    /// The step's number, where it happened to a step.
+    pub step_number: Option<i32>,
+}
+
+impl Transition {
+    /// Its place in its task's history.
+    pub fn place(&self) -> Place {
+        Place { number: self.number, step_number: self.step_number }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.number, self.step_number.unwrap_or(-1))
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Place, ()> {
+        let (number, step) = text.split_once('.').ok_or(())?;
+        let step: i32 = step.parse().map_err(|_| ())?;
+        Ok(Place { number: number.parse().map_err(|_| ())?, step_number: Some(step).filter(|step| *step >= 0) })
+    }
+}
+
+/// A transition, with its place among all events.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
     /// Where to go on after it.

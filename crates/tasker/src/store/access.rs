@@ -167,24 +167,6 @@ impl Store {
         .await?;
         Ok(())
     }
-
-    /// Those of these tasks that are of one of these namespaces.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn tasks_within(&self, task_ids: &[Uuid], namespaces: &[String]) -> Result<Vec<Uuid>, Error> {
-        Ok(sqlx::query_scalar(
-            "select w.id from unnest((select $1::uuid[])) w(id)
-             cross join lateral (select k.named_task_id from tasker.tasks k where k.task_id = w.id offset 0) k
-             join tasker.named_tasks n on n.named_task_id = k.named_task_id
-             join tasker.task_namespaces s on s.task_namespace_id = n.task_namespace_id
-             where s.name = any($2)",
-        )
-        .bind(task_ids)
-        .bind(namespaces)
-        .fetch_all(&self.pool)
-        .await?)
-    }
 }
 
 /// What follows a change of keys: a record of it in the audit, by whoever is logged in to the database.

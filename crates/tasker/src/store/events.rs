@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Store;
 use crate::{
     Error,
-    events::{Cursor, Event, Payload, Transition, Window},
+    events::{Cursor, Event, Payload, Place, Transition, Window},
 };
 
 impl FromRow<'_, PgRow> for Event {
@@ -23,8 +23,8 @@ pub struct History {
     pub task_id: Uuid,
     /// One of its steps; `None`: the task and all of its steps.
     pub step_number: Option<i32>,
-    /// After this place: a number, and the step's number where it happened to a step.
-    pub after: Option<(i64, Option<i32>)>,
+    /// After this place; `None`: from the beginning.
+    pub after: Option<Place>,
     /// At most so many.
     pub at_most: i64,
 }
@@ -78,34 +78,13 @@ impl Store {
         Ok(Window { next: next.ok_or(sqlx::Error::RowNotFound)?, events, is_whole })
     }
 
-    /// What happened to a task, or to one of its steps, in its order: at most so many, after a place (the number, and the step's number where it
-    /// happened to a step).
+    /// What happened to a task, or to one of its steps, in its order.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn transitions(
-        &self,
-        task_id: Uuid,
-        step_number: Option<i32>,
-        after: Option<(i64, Option<i32>)>,
-        at_most: i64,
-    ) -> Result<Vec<Transition>, Error> {
-        let sql = format!(
-            "select {COLUMNS} from tasker.events e
-             where e.task_id = $1 and {} and (e.number, coalesce(e.step_number, -1)) > ($3, $4)
-             order by e.number, coalesce(e.step_number, -1) limit $5",
-            // a step's own are few, and in the index
-            if step_number.is_some() { "e.step_number = $2" } else { "$2::int is null" }
-        );
-        let (number, step) = after.unwrap_or((-1, None));
-        Ok(sqlx::query_as(AssertSqlSafe(sql))
-            .bind(task_id)
-            .bind(step_number)
-            .bind(number)
-            .bind(step.unwrap_or(-1))
-            .bind(at_most)
-            .fetch_all(&self.pool)
-            .await?)
+    pub async fn transitions(&self, of: &History) -> Result<Vec<Transition>, Error> {
+        let found = self.transitions_of(std::slice::from_ref(of)).await?;
+        Ok(found.into_iter().map(|(_, transition)| transition).collect())
     }
 
     /// The same for many tasks and steps, each from its own place on. One statement; each transition with the place of what it was asked for in `of`.
@@ -113,7 +92,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn transitions_of(&self, of: &[History]) -> Result<Vec<(usize, Transition)>, Error> {
-        let after = |history: &History| history.after.unwrap_or((-1, None));
+        let after = |history: &History| history.after.unwrap_or(Place { number: -1, step_number: None });
         let sql = format!(
             "select w.place, e.* from unnest((select $1::uuid[]), (select $2::int[]), (select $3::bigint[]), (select $4::int[]), (select $5::bigint[]))
                with ordinality w(task_id, step_number, after, after_step, at_most, place)
@@ -130,8 +109,8 @@ impl Store {
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(of.iter().map(|history| history.task_id).collect::<Vec<_>>())
             .bind(of.iter().map(|history| history.step_number).collect::<Vec<_>>())
-            .bind(of.iter().map(|history| after(history).0).collect::<Vec<_>>())
-            .bind(of.iter().map(|history| after(history).1.unwrap_or(-1)).collect::<Vec<_>>())
+            .bind(of.iter().map(|history| after(history).number).collect::<Vec<_>>())
+            .bind(of.iter().map(|history| after(history).step_number.unwrap_or(-1)).collect::<Vec<_>>())
             .bind(of.iter().map(|history| history.at_most).collect::<Vec<_>>())
             .fetch_all(&self.pool)
             .await?;

@@ -82,18 +82,18 @@ pub struct Graph {
     /// Its nodes, by number.
     pub nodes: Vec<GraphNode>,
     /// From which step number to which, ascending.
-    pub edges: Vec<(i32, i32)>,
+    pub edges: Vec<(usize, usize)>,
 }
 
 /// A node of it.
-#[derive(Clone, Debug, FromRow)]
+#[derive(Clone, Debug)]
 pub struct GraphNode {
     /// Its name.
     pub name: String,
     /// What runs it.
     pub handler: String,
-    /// Edges on the longest path from a root: its level.
-    pub max_depth_from_root: i32,
+    /// Edges on the longest path from a root.
+    pub level: usize,
 }
 
 const NAMED_TASK: &str =
@@ -143,14 +143,23 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn named_task(&self, named_task_id: i32) -> Result<Option<NamedTaskGraph>, Error> {
-        Ok(self.named_tasks_of(&[named_task_id]).await?.into_iter().next())
+        Ok(self.named_task_graphs(&[named_task_id]).await?.into_iter().next())
+    }
+
+    /// Workflows' versions, of those that there are. One statement.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn named_tasks_of(&self, named_task_ids: &[i32]) -> Result<Vec<NamedTask>, Error> {
+        let sql = format!("select {NAMED_TASK} where t.named_task_id = any($1)");
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(named_task_ids).fetch_all(&self.pool).await?)
     }
 
     /// Workflows' versions with their graphs, of those that there are. Two statements, whatever their number and size.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn named_tasks_of(&self, named_task_ids: &[i32]) -> Result<Vec<NamedTaskGraph>, Error> {
+    pub async fn named_task_graphs(&self, named_task_ids: &[i32]) -> Result<Vec<NamedTaskGraph>, Error> {
         #[derive(FromRow)]
         struct Whole {
             #[sqlx(flatten)]
@@ -215,19 +224,24 @@ impl Store {
             code: "unknown_workflow".into(),
             message: format!("there is no workflow with the id {named_task_id}"),
         })?;
-        let nodes = sqlx::query_as(
-            "select n.name, h.name as handler, n.max_depth_from_root from tasker.named_tasks_named_steps n
+        let nodes: Vec<(String, String, i32)> = sqlx::query_as(
+            "select n.name, h.name, n.max_depth_from_root from tasker.named_tasks_named_steps n
              join tasker.handlers h on h.handler_id = n.handler_id where n.named_task_id = $1 order by n.step_number",
         )
         .bind(named_task_id)
         .fetch_all(&self.pool)
         .await?;
-        let edges = sqlx::query_as(
+        let edges: Vec<(i32, i32)> = sqlx::query_as(
             "select e.from_step, e.to_step from tasker.named_task_edges e where e.named_task_id = $1 order by e.from_step, e.to_step",
         )
         .bind(named_task_id)
         .fetch_all(&self.pool)
         .await?;
-        Ok(Graph { title, nodes, edges })
+        let node = |(name, handler, level)| GraphNode { name, handler, level: level as usize };
+        Ok(Graph {
+            title,
+            nodes: nodes.into_iter().map(node).collect(),
+            edges: edges.into_iter().map(|(from, to)| (from as usize, to as usize)).collect(),
+        })
     }
 }

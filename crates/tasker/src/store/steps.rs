@@ -75,6 +75,9 @@ pub struct WorkflowStepAttempt {
     pub error: Option<String>,
 }
 
+/// How many attempts of a step are read at most: its history has all of them.
+const MAX_ATTEMPTS: i64 = 1000;
+
 /// Which of a task's steps.
 #[derive(Clone, Copy, Debug)]
 pub enum Steps<'a> {
@@ -261,7 +264,7 @@ impl Store {
         Ok(results.bind(workflow_step_ids).fetch_all(&self.pool).await?)
     }
 
-    /// Attempts of many steps, each one's first one first. One statement.
+    /// The last 1,000 attempts of each of many steps, each one's first one first. One statement.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -271,10 +274,11 @@ impl Store {
              from unnest((select $1::uuid[])) w(id)
              cross join lateral (
                select * from tasker.workflow_step_attempts a
-               where a.task_id = tasker.task_of(w.id) and a.step_number = tasker.step_number_of(w.id) offset 0) a
-             order by a.workflow_step_id, a.started_at, a.attempt",
+               where a.task_id = tasker.task_of(w.id) and a.step_number = tasker.step_number_of(w.id)
+               order by a.number desc limit $2) a
+             order by a.workflow_step_id, a.number",
         );
-        Ok(attempts.bind(workflow_step_ids).fetch_all(&self.pool).await?)
+        Ok(attempts.bind(workflow_step_ids).bind(MAX_ATTEMPTS).fetch_all(&self.pool).await?)
     }
 
     /// [`explain_step`](Store::explain_step) for many steps, all of which there are: each cause with the step asked about. One statement.
@@ -297,25 +301,12 @@ impl Store {
         Ok(causes.into_iter().map(|Told { asked, cause }| (asked, cause)).collect())
     }
 
-    /// A step's attempts, the first one first.
+    /// A step's last 1,000 attempts, the first one first.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn attempts(&self, workflow_step_id: Uuid) -> Result<Vec<WorkflowStepAttempt>, Error> {
         self.attempts_of(&[workflow_step_id]).await
-    }
-
-    /// The id of the step with this name in a task; `None`: it has none.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn step_named(&self, task_id: Uuid, name: &str) -> Result<Option<Uuid>, Error> {
-        let id = sqlx::query_scalar(
-            "select tasker.step_id(k.task_id, n.step_number) from tasker.tasks k
-             join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id
-             where k.task_id = $1 and n.name = $2",
-        );
-        Ok(id.bind(task_id).bind(name).fetch_optional(&self.pool).await?)
     }
 
     /// All causes why a step does not run, followed up the graph to the roots of the trouble; to a step that may run and
@@ -324,8 +315,7 @@ impl Store {
     /// # Errors
     /// `unknown_step`.
     pub async fn explain_step(&self, workflow_step_id: Uuid) -> Result<Vec<Cause>, Error> {
-        let causes = sqlx::query_as("select * from tasker.explain_step($1)");
-        Ok(causes.bind(workflow_step_id).fetch_all(&self.pool).await?)
+        Ok(self.explain_steps(&[workflow_step_id]).await?.into_iter().map(|(_, cause)| cause).collect())
     }
 
     /// Does a verb to a step. Gives its state from then on.

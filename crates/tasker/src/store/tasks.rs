@@ -1,7 +1,7 @@
 //! Submitting tasks, the verbs by hand, and reading tasks back.
 
 use chrono::{DateTime, Datelike, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
 use uuid::Uuid;
@@ -69,11 +69,12 @@ impl Submission {
 }
 
 /// A submitted task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = SubmittedTask))]
 pub struct Submitted {
     /// Its id.
     pub task_id: Uuid,
-    /// Whether it was there already (idempotency key, or unique while live).
+    /// Whether it was there already: by its idempotency key, or as the live one of its unique key.
     pub existing: bool,
 }
 
@@ -238,9 +239,6 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn context_of(&self, task_id: Uuid) -> Result<Option<String>, Error> {
-        Ok(sqlx::query_scalar("select context::text from tasker.task_payloads where task_id = $1")
-            .bind(task_id)
-            .fetch_optional(&self.pool)
-            .await?)
+        Ok(self.contexts_of(&[task_id]).await?.pop().map(|(_, context)| context))
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     plans::{UNVACUUMED, stored},
-    support::{watch::Watch, with_real_clock},
+    support::{Play, watch::Watch, with_database, with_real_clock},
 };
 
 /// Four steps each, ended long ago among thousands of others.
@@ -64,8 +64,6 @@ fn many_at_once_are_read_by_index_paths() {
                 };
                 let found = store.tasks_of(&tasks, Some(&names)).await.unwrap().len();
                 judge("lines of tasks", found, TASKS, TASKS * 60);
-                let found = store.tasks_within(&tasks, &names).await.unwrap().len();
-                judge("whose they are", found, TASKS, TASKS * 10);
                 let found = TaskWorkflowSummary::for_tasks(store, &tasks).await.unwrap().len();
                 judge("summaries", found, TASKS, TASKS * 45);
                 let found = TaskExecutionContext::for_tasks(store, &tasks).await.unwrap().len();
@@ -125,5 +123,22 @@ fn many_at_once_are_read_by_index_paths() {
             assert_eq!(planned_anew, [""; 0], "{mode}");
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+#[test]
+fn of_a_step_with_a_great_many_attempts_the_last_thousand_are_read() {
+    with_database(async |db| {
+        let mut play = Play::through(db, "s", "").await;
+        for _ in 0..1005 {
+            play.act("s:in_progress").await.unwrap();
+            play.act("s:released").await.unwrap();
+        }
+        let store = db.another_store().await;
+        let read: Vec<Uuid> = store.attempts(play.step("s")).await.unwrap().iter().map(|one| one.claim_id).collect();
+        let claims: Vec<Uuid> = db
+            .column("select claim_id from tasker.workflow_step_transitions where verb = 'claim' order by number")
+            .await;
+        assert_eq!((claims.len(), read), (1005, claims[5..].to_vec()));
     });
 }
