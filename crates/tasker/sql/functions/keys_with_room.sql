@@ -38,12 +38,13 @@ begin
         select r.queue_at, s.concurrency_limit, r.queue_at <= now_ and s.concurrency_limit > (
           select count(*) from tasker.leases l where l.limit_key = coalesce(k.unknown, k.known) and l.limit_key <> '') as has_room
         from (
-          select r.queue_at, r.named_task_id, r.step_number from tasker.ready_steps r
+          select r.queue_at from tasker.ready_steps r
           where r.handler_id = w.handler_id and r.lane = w.lane and r.limit_key = coalesce(k.unknown, k.known) and r.queue_at >= k.position
           order by r.queue_at, r.task_id, r.step_number limit 1) r
+        -- a limit key begins with its named step
         cross join lateral (
-          select s.concurrency_limit from tasker.named_tasks_named_steps s
-          where s.named_task_id = r.named_task_id and s.step_number = r.step_number offset 0) s
+          select s.concurrency_limit from tasker.named_steps s
+          where s.named_step_id = substring(coalesce(k.unknown, k.known) from '^[0-9]+')::int offset 0) s
         offset 0) h on true
       where coalesce(k.unknown, k.known) is not null and w.walked < 1000 and (w.walked < 100 or w.found < wanted)),
     seen as (

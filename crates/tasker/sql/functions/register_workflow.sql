@@ -24,7 +24,7 @@ begin
   end if;
   insert into tasker.named_tasks (task_namespace_id, name, version, release, definition, content_hash, total_steps, leaf_count, created_at)
   values (namespace_id, of_name, of_version,
-    case when of_version ~ '^\d{1,9}\.\d{1,9}\.\d{1,9}$' then string_to_array(of_version, '.')::int[] end,
+    case when of_version ~ '^[0-9]{1,9}[.][0-9]{1,9}[.][0-9]{1,9}$' then string_to_array(of_version, '.')::int[] end,
     of_definition::json, of_content_hash, total, (select count(*) from unnest(child_counts) c where c = 0), tasker.clock())
   returning named_task_id into id;
   insert into tasker.named_steps (task_namespace_id, task_name, name)
@@ -52,6 +52,11 @@ begin
     select s.named_step_id from tasker.named_steps s
     where s.task_namespace_id = namespace_id and s.task_name = of_name and s.name = u.name offset 0) s
   cross join lateral (select h.handler_id from tasker.handlers h where h.name = u.handler offset 0) h;
+  -- the limit that was registered last counts for the steps of all versions that have one
+  update tasker.named_steps s set concurrency_limit = u.concurrency_limit
+  from unnest(names, limits) u(name, concurrency_limit)
+  where u.concurrency_limit is not null and s.task_namespace_id = namespace_id and s.task_name = of_name and s.name = u.name
+    and s.concurrency_limit is distinct from u.concurrency_limit;
   return id;
 end $$;
 

@@ -25,7 +25,7 @@ select
   h.at as last_transition_at,
   n.handler_id,
   coalesce(k.lane, n.lane) as lane,
-  n.concurrency_limit,
+  case when n.concurrency_limit is not null then tasker.limit_of(n.named_step_id) end as concurrency_limit,
   case when n.concurrency_limit is null then ''
     else tasker.limit_key_in(k.task_id, n.named_step_id, n.concurrency_key)
   end as limit_key,

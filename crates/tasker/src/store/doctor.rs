@@ -62,6 +62,7 @@ const CHECKS: &[Check] = checks! {
     "stuck_tasks" (true, true),
     "counts" (true, true),
     "histories" (true, true),
+    "limits" (true, true),
     "unserved_steps" (true, false),
     "unreaped" (true, false),
     "stale_workers" (true, false),

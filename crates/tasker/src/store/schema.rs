@@ -18,6 +18,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("event_epochs", include_str!("../../migrations/0005_event_epochs.sql")),
     ("api_keys", include_str!("../../migrations/0006_api_keys.sql")),
     ("acted_deadlines", include_str!("../../migrations/0007_acted_deadlines.sql")),
+    ("limits_of_named_steps", include_str!("../../migrations/0008_limits_of_named_steps.sql")),
 ];
 
 /// Views and functions in the order in which they can be created.
@@ -32,6 +33,7 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/limit_key.sql"),
     include_str!("../../sql/functions/limit_key_in.sql"),
     include_str!("../../sql/functions/leases_under.sql"),
+    include_str!("../../sql/functions/limit_of.sql"),
     include_str!("../../sql/views/workflow_steps.sql"),
     include_str!("../../sql/views/workflow_step_edges.sql"),
     include_str!("../../sql/views/step_readiness_statuses.sql"),

@@ -5,20 +5,21 @@ use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 
 use crate::support::{
-    Claim, Outcome, Play, Worker, cases,
+    Chance, Claim, Outcome, Play, Worker, cases,
     contender::{self, REAP},
-    with_real_clock,
+    seed, with_real_clock,
 };
 
 #[test]
 fn overlapping_verbs_neither_deadlock_nor_fail() {
     with_real_clock(async |db| {
-        let mut play = Play::of(db, "a, b > c; c, d > e; f[concurrency=2 key=k]").await;
+        let mut play = Play::of(db, "a, b > c; c, d > e[concurrency=2 key=k]; f[concurrency=2 key=k]").await;
         for _ in 0..6 {
             play.live("submit").await;
         }
         let (tasks, mut running) = (Arc::new(Mutex::new(play.tasks.clone())), Vec::new());
-        for seed in 0..6u64 {
+        let first = seed();
+        for seed in first..first + 6 {
             let worker = Worker::new(db, play.definition.steps.iter().map(|step| step.handler.clone())).await;
             let workflow = play.definition.name.clone();
             running.push(tokio::spawn(wander(db.session().await, worker, tasks.clone(), workflow, seed)));
@@ -57,11 +58,8 @@ async fn wander(
     workflow: String,
     seed: u64,
 ) {
-    let mut state = seed;
-    let mut chance = |of: u64| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        ((state >> 33) % of) as usize
-    };
+    let mut chance = Chance::mixed(seed);
+    let mut chance = |of| chance.of(of);
     let mut held: Vec<Claim> = Vec::new();
     sqlx::raw_sql("set deadlock_timeout = '10ms'").execute(&mut session).await.unwrap();
     for _ in 0..cases(1700) {
@@ -117,7 +115,8 @@ async fn wander(
                     .drain(..)
                     .map(|claim| (claim, if chance(4) == 0 { Outcome::Fail { retryable: None, delay: Some(0.0) } } else { Outcome::Complete("1".into()) }))
                     .collect();
-                match worker.exchange(&mut session, &ended, &worker.serves(), 4, None).await {
+                let only_task = (chance(3) == 0).then_some(task);
+                match worker.exchange(&mut session, &ended, &worker.serves(), 4, only_task).await {
                     Ok(reply) => {
                         assert_eq!(reply.answers.len(), ended.len());
                         held = reply.claimed;

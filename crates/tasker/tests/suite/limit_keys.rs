@@ -5,7 +5,11 @@ use std::time::Duration;
 use sqlx::Connection;
 
 use crate::support::{
-    Chance, Outcome, Play, Search, TestDatabase, Worker, reap, soon, watch::Watch, with_database, with_real_clock,
+    Chance, Outcome, Play, Search, TestDatabase, Worker,
+    contender::{Contender, claim, claim_of, settle},
+    reap, seed, soon,
+    watch::Watch,
+    with_database, with_real_clock,
 };
 
 /// How many steps a worker of all handlers could be given now: all that are due without a limit, and of each key as many as
@@ -29,8 +33,9 @@ async fn submit(db: &TestDatabase, workflow: &str, tasks: usize, keys: usize, ch
 #[test]
 fn a_call_returns_short_only_where_nothing_more_has_room() {
     with_database(async |db| {
-        for seed in 0..6 {
-            let chance = &mut Chance(seed);
+        let first = seed();
+        for seed in first..first + 6 {
+            let chance = &mut Chance::mixed(seed);
             let play =
                 Play::of(db, &format!("a{seed}[concurrency=2 key=k] > b, c{seed}[concurrency=2 key=k], d")).await;
             let keys = [3, 40, 250][seed as usize % 3];
@@ -229,4 +234,150 @@ async fn futures(count: u64, run: impl AsyncFn(u64)) {
         if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await
+}
+
+impl Play<'_> {
+    /// Registers another version of the workflow in which a step has this limit and this handler.
+    async fn version(&self, version: &str, step: usize, limit: u32, handler: &str) {
+        let mut definition = self.definition.clone();
+        definition.version = version.into();
+        definition.steps[step].handler = handler.into();
+        definition.steps[step].concurrency.as_mut().unwrap().limit = limit;
+        self.db.register(&definition).await.unwrap();
+    }
+
+    /// Submits so many tasks of a version.
+    async fn submit_of(&self, version: &str, tasks: usize) {
+        let name = &self.definition.name;
+        self.db
+            .run(&format!(
+                "select tasker.submit_task('test', '{name}', version => '{version}') from generate_series(1, {tasks})"
+            ))
+            .await;
+    }
+
+    /// What the view says of the steps that wait, and what is said of them when they are explained.
+    async fn waiting(&self) -> Vec<String> {
+        self.db
+            .column(
+                "select distinct coalesce(v.blocking_reason, 'ready') || ' ' || coalesce((
+                   select string_agg(e.detail, ' and ') from tasker.explain_step(v.workflow_step_id) e where e.blocks), 'no cause')
+                 from tasker.tasks k cross join lateral (select * from tasker.step_readiness_statuses v where v.task_id = k.task_id offset 0) v
+                 where k.state in ('pending', 'in_progress') and v.current_state = 'pending' order by 1",
+            )
+            .await
+    }
+}
+
+/// All versions share a key's slots, whatever their handlers; how many there are was said last.
+#[test]
+fn versions_with_other_limits_share_a_key() {
+    with_database(async |db| {
+        for head in ["1.0.0", "5.0.0"] {
+            let play = Play::of(db, &format!("a{}[concurrency=1 key=k]", &head[..1])).await;
+            let [one, five] = [play.definition.steps[0].handler.clone(), format!("test.another_{}", &head[..1])];
+            play.version("5.0.0", 0, 5, &five).await;
+            let worker = Worker::new(db, [one.clone(), five.clone()]).await;
+            play.submit_of(head, 4).await;
+            play.submit_of(if head == "1.0.0" { "5.0.0" } else { "1.0.0" }, 4).await;
+            assert_eq!(play.waiting().await, ["ready no cause"]);
+            // more than there is room for, and by one handler after the other, too
+            let mut held = worker.claim(db, 3).await;
+            assert_eq!(held.len(), 3, "{head} first");
+            assert_eq!(play.waiting().await, ["ready no cause"]);
+            held.extend(worker.claim(db, 10).await);
+            assert_eq!(held.len(), 5, "{head} first");
+            assert_eq!(play.waiting().await, ["concurrency_limit_reached 5 of 5 slots of its key are taken"]);
+            // a version that is registered later lowers it, for the others too
+            play.version("6.0.0", 0, 2, &one).await;
+            assert_eq!(play.waiting().await, ["concurrency_limit_reached 5 of 2 slots of its key are taken"]);
+            let ended: Vec<_> = held.drain(..3).map(|claim| (claim, Outcome::Complete("1".into()))).collect();
+            let mut connection = db.pool().acquire().await.unwrap();
+            worker.exchange(&mut connection, &ended, &[], 0, None).await.unwrap();
+            drop(connection);
+            assert_eq!(worker.claim(db, 10).await.len(), 0);
+            let ended: Vec<_> = held.drain(..1).map(|claim| (claim, Outcome::Complete("1".into()))).collect();
+            let mut connection = db.pool().acquire().await.unwrap();
+            worker.exchange(&mut connection, &ended, &[], 0, None).await.unwrap();
+            drop(connection);
+            assert_eq!(play.waiting().await, ["ready no cause"]);
+            assert_eq!(worker.claim(db, 10).await.len(), 1);
+            db.run(
+                "select count(tasker.cancel_task(task_id)) from tasker.tasks where state in ('pending', 'in_progress')",
+            )
+            .await;
+        }
+    });
+}
+
+#[test]
+fn long_values_that_differ_at_their_ends_are_two_keys() {
+    with_database(async |db| {
+        let play = Play::of(db, "a[concurrency=1 key=k]").await;
+        let name = &play.definition.name;
+        db.run(&format!(
+            "select tasker.submit_task('test', '{name}', jsonb_build_object('k', repeat('x', 300) || n)) from generate_series(1, 3) n"
+        ))
+        .await;
+        assert_eq!(play.worker.claim(db, 10).await.len(), 3);
+    });
+}
+
+/// The claim of a task waits for a key; meanwhile a step with another key becomes due in it, and somebody takes that key's last slot.
+#[test]
+fn a_claim_of_one_task_takes_only_keys_that_it_has_locked() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "first[concurrency=1 key=k]; p > second[concurrency=1 key=k]").await;
+        let handler = |name: &str| play.worker.handler(&play.definition.steps[play.number(name) as usize].handler);
+        let (first, second) = (handler("first"), handler("second"));
+        play.live("submit submit submit 1.p:in_progress 2.p:complete").await;
+        let (mine, others, third) = (play.tasks[0], play.tasks[1], play.tasks[2]);
+        let ends = settle(&play.worker, &play.claims[&(mine, play.number("p"))], &Outcome::Complete("1".into()));
+        let [mut slow, waits, mut fast] =
+            [Contender::new(db).await, Contender::new(db).await, Contender::new(db).await];
+        assert_eq!(slow.begin(&claim_of(third, play.worker.id, first, 1)).await, Ok(Some("1".into())));
+        let both = claim_of(mine, play.worker.id, first, 5)
+            .replace(&format!("array[{first}, {first}, {first}]"), &format!("array[{first}, {second}]"));
+        let pending = waits.start(&both);
+        assert!(pending.is_blocked(db).await, "somebody has the key of the first");
+        assert_eq!(fast.run(&ends).await, Ok(Some("settled".into())));
+        assert_eq!(fast.begin(&claim_of(others, play.worker.id, second, 1)).await, Ok(Some("1".into())));
+        slow.end("commit").await;
+        let (mut waits, got) = pending.answer().await;
+        // it may have given up, where this took longer than a second
+        assert!(got == Ok(Some("0".into())) || got == Err("lock_not_available".into()), "{got:?}");
+        fast.end("commit").await;
+        assert_eq!(waits.run(&both).await, Ok(Some("0".into())));
+        let full: Vec<i64> =
+            db.column("select count(*) from tasker.leases where limit_key <> '' group by limit_key").await;
+        assert_eq!(full, [1, 1]);
+    });
+}
+
+/// Whoever waits for a key holds none that comes after it.
+#[test]
+fn keys_are_locked_in_one_order() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a[concurrency=2 key=k], b[concurrency=2 key=k], c[concurrency=2 key=k]").await;
+        play.live("submit submit").await;
+        let [a, b, c] =
+            ["a", "b", "c"].map(|name| play.worker.handler(&play.definition.steps[play.number(name) as usize].handler));
+        let of_all = |sql: String| {
+            sql.replace(&format!("array[{a}, {a}, {a}]"), &format!("array[{a}, {b}, {c}]"))
+                .replace("'{0,1,2}'", "'{1,1,1}'")
+        };
+        let locks: Vec<i64> =
+            db.column("select distinct hashtextextended(limit_key, 7461) from tasker.ready_steps order by 1").await;
+        for sql in [claim(play.worker.id, a, 3), claim_of(play.tasks[1], play.worker.id, a, 3)].map(of_all) {
+            let mut holder = Contender::new(db).await;
+            let _ = holder.begin(&format!("select pg_advisory_xact_lock({})::text", locks[0])).await;
+            let pending = Contender::new(db).await.start(&sql);
+            assert!(pending.is_blocked(db).await);
+            for lock in &locks[1..] {
+                assert!(db.value::<bool>(&format!("select pg_try_advisory_xact_lock({lock})")).await, "{sql}");
+            }
+            holder.end("rollback").await;
+            assert_eq!(pending.answer().await.1, Ok(Some("3".into())));
+        }
+    });
 }

@@ -7,6 +7,7 @@ const CHECKS: &[(&str, &str)] = &[
     ("stuck_tasks", include_str!("../../../sql/doctor/stuck_tasks.sql")),
     ("counts", include_str!("../../../sql/doctor/counts.sql")),
     ("histories", include_str!("../../../sql/doctor/histories.sql")),
+    ("limits", include_str!("../../../sql/doctor/limits.sql")),
 ];
 
 /// Everything in the database that is wrong.
