@@ -16,7 +16,7 @@ begin
   if at_most is null or at_most not between 1 and 100000 then
     perform tasker.refuse('bad_limit', 'at_most is a number from 1 to 100000');
   end if;
-  if after_cursor !~ '^[0-9a-f]{16}/\d{1,19}:\d{1,19}:[\d,]*(/\d{1,19}:\d{1,19}:[\d,]*/\d{1,18}/[0-9a-f-]{36}/(-1|\d{1,8}))?$' then
+  if after_cursor !~ '^[0-9a-f]{16}/[0-9]{1,19}:[0-9]{1,19}:[0-9,]*(/[0-9]{1,19}:[0-9]{1,19}:[0-9,]*/[0-9]{1,18}/[0-9a-f-]{36}/(-1|[0-9]{1,8}))?$' then
     perform tasker.refuse('bad_cursor', 'this is no cursor over events: leave it out to read from the beginning, or begin with tasker.events_now()');
   end if;
   epoch_ := tasker.event_epoch();

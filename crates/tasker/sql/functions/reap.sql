@@ -1,6 +1,7 @@
 -- Turns expired leases into failed attempts, and acts on deadlines that have passed: at most so many of each, from a remembered
--- position, whatever handlers the caller has. Takes the tasks' locks with skip locked, and the deletion of a lease checks its
--- expiry again. Idempotency keys older than 30 days go, too.
+-- position, whatever handlers the caller has. It waits for nobody: the locks of tasks, leases and ready rows are taken with skip
+-- locked, and what somebody holds is looked at again by the next call. The deletion of a lease checks its expiry again.
+-- Idempotency keys older than 30 days go, too.
 create function tasker.reap(at_most int, from_position timestamptz, by_worker uuid default null, out reaped int, out overdue int, out next_position timestamptz)
 language plpgsql
 set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan set lock_timeout = '1s'
@@ -26,7 +27,7 @@ begin
     select array_agg(l.task_id), array_agg(l.step_number), array_agg(l.claim_id), count(*) into s_tasks, s_steps, s_claims, n
     from (
       select l.* from tasker.leases l where l.task_id = any(held) and l.lease_expires_at < now_
-      order by l.lease_expires_at limit at_most) l;
+      order by l.lease_expires_at limit at_most for update skip locked) l;
     if n > 0 then
       select r.settled, r.c_tasks, r.c_steps into reaped, c_tasks, c_steps from tasker.settle('reap', now_, s_tasks, s_steps, s_claims,
         array_fill('fail'::text, array[n]), array_fill('the lease expired: the worker died, hung, or lost the database'::text, array[n]),
@@ -37,9 +38,12 @@ begin
     end if;
   end if;
 
-  -- a lease that was passed over is looked at again
-  next_position := least(greatest(from_position, now_ - interval '1 minute'), (
-    select l.lease_expires_at from tasker.leases l where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at limit 1));
+  -- A lease that was passed over is looked at again, and a clock that is set back takes the position with it. Once a minute the
+  -- next call begins at the beginning: what was committed long after its end lies behind every position.
+  next_position := case when from_position > 'epoch' and date_trunc('minute', from_position + interval '1 minute') <> date_trunc('minute', now_)
+    then 'epoch' else least(now_ - interval '1 minute', (
+      select l.lease_expires_at from tasker.leases l where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at limit 1))
+    end;
 
   delete from tasker.idempotency_keys k where k.ctid = any(array(
     select o.ctid from tasker.idempotency_keys o
@@ -49,6 +53,13 @@ begin
     select d.task_id from (
       select d.task_id from tasker.task_deadlines d where d.deadline <= now_ order by d.deadline, d.task_id offset 0) d
     cross join lateral (select from tasker.tasks k where k.task_id = d.task_id for no key update skip locked) k
+    -- all that fail_overdue deletes
+    cross join lateral (
+      select count(*) as free from (select from tasker.ready_steps r where r.task_id = d.task_id for update skip locked) r) r
+    cross join lateral (
+      select count(*) as free from (select from tasker.leases l where l.task_id = d.task_id for update skip locked) l) l
+    where r.free = (select count(*) from tasker.ready_steps r where r.task_id = d.task_id)
+      and l.free = (select count(*) from tasker.leases l where l.task_id = d.task_id)
     limit at_most) e;
   if wanted is not null then
     foreach t in array wanted loop

@@ -11,7 +11,7 @@ language plpgsql as $$
 declare
   settle_number bigint := nextval('tasker.transition_numbers');
   finish_number bigint := nextval('tasker.transition_numbers');
-  leaf_tasks uuid[]; parent_tasks uuid[]; parent_steps int[]; parent_named int[]; again_tasks uuid[]; again_steps int[]; x record;
+  strange int; leaf_tasks uuid[]; parent_tasks uuid[]; parent_steps int[]; parent_named int[]; again_tasks uuid[]; again_steps int[]; x record;
 begin
   -- no join: one probe of the index a task, whatever the planner believes of a table that is empty at times
   with d as materialized (
@@ -61,14 +61,17 @@ begin
       case when m.ended in ('fail', 'lost') then now_ else m.last_failure_at end,
       m.last_attempted_at
     from m)
-  select count(*),
+  select count(*), count(*) filter (where m.task_id <> s_tasks[m.i] or m.step_number <> s_steps[m.i]),
     array_agg(m.task_id) filter (where m.ended in ('complete', 'skip') and m.child_count = 0),
     array_agg(m.task_id) filter (where m.ended in ('complete', 'skip') and m.child_count > 0),
     array_agg(m.step_number) filter (where m.ended in ('complete', 'skip') and m.child_count > 0),
     array_agg(m.named_task_id) filter (where m.ended in ('complete', 'skip') and m.child_count > 0),
     array_agg(m.task_id) filter (where m.next_retry_at is not null),
     array_agg(m.step_number) filter (where m.next_retry_at is not null)
-  into settled, leaf_tasks, parent_tasks, parent_steps, parent_named, again_tasks, again_steps from m;
+  into settled, strange, leaf_tasks, parent_tasks, parent_steps, parent_named, again_tasks, again_steps from m;
+  if strange > 0 then
+    raise exception using errcode = '22023', message = 'a claim is handed in with the step that it is of, and not with another';
+  end if;
   if 'fail' = any(outcomes) then
     insert into tasker.step_errors (task_id, step_number, number, error)
     select u.task_id, u.step_number, settle_number, coalesce(u.payload, '')

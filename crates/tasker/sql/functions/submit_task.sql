@@ -23,7 +23,7 @@ begin
     perform tasker.refuse('bad_tags', format('tags are an object of names and values, not %s', left(tags::text, 100)));
   end if;
   perform tasker.require_storable(tags::text, 'the object of tags');
-  if length(summary) > 500 or summary ~ '[\r\n]' then
+  if length(summary) > 500 or summary ~ ('[' || chr(13) || chr(10) || ']') then
     perform tasker.refuse('bad_summary', 'a summary is one line of at most 500 characters');
   end if;
   if length(idempotency_key) not between 1 and 255 or length(unique_while_live) not between 1 and 255 then

@@ -43,6 +43,18 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         "reference/mod.rs whatever_goes_wrong_the_promises_hold_and_every_task_ends",
     ),
     (
+        "a worker dies after the clock was set back, or its lease is committed after its end",
+        "its steps are reaped like any other's",
+        "its lease; a minute at most where the lease came late",
+        "hand_ins.rs a_reaper_goes_on_when_the_clock_is_set_back",
+    ),
+    (
+        "a session holds a lease, or a queued step, in a transaction that it does not end",
+        "that step waits for it; the others are reaped, failed at their deadlines, and claimed",
+        "when it ends",
+        "hand_ins.rs the_reaper_is_not_held_up_by_a_row_that_somebody_holds",
+    ),
+    (
         "a session holds an old snapshot for hours",
         "nothing but space",
         "-",

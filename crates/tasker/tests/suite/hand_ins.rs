@@ -6,7 +6,13 @@ use chrono::{DateTime, Datelike, Utc};
 use sqlx::AssertSqlSafe;
 use tasker::{Outcome as Answer, Settings, store::Steps};
 
-use crate::support::{Claim, Outcome, Play, Running, TestDatabase, does, with_database, with_real_clock};
+use uuid::Uuid;
+
+use crate::support::{
+    Claim, Outcome, Play, Running, TestDatabase,
+    contender::{self, Contender},
+    does, reap, with_database, with_real_clock,
+};
 
 /// Hands in, with these outcomes and instants, and gives the answers or the refusal's SQLSTATE.
 async fn hand_in(
@@ -61,6 +67,13 @@ fn an_outcome_that_is_none_changes_nothing() {
             let refused = hand_in(db, worker, &[&a], outcome, delay, instant).await.unwrap_err();
             assert!(refused.starts_with("22"), "{outcome} {delay} {instant}: {refused}");
         }
+        // each with the other's claim
+        let crossed = [Claim { claim_id: b.claim_id, ..a.clone() }, Claim { claim_id: a.claim_id, ..b.clone() }];
+        let both = crossed.each_ref();
+        let refused = hand_in(db, worker, &both, "'{complete,fail}'", "'{null,null}'", "'{null,null}'").await;
+        assert_eq!(refused, Err("22023".into()));
+        let lost = hand_in(db, worker, &both[..1], "'{complete}'", no_delay, no_instant).await;
+        assert_eq!(lost.as_deref(), Ok("{lease_lost}"));
         assert_eq!(play.picture().await, before);
         let answers =
             hand_in(db, worker, &[&a, &b], "'{wait,complete}'", "'{60,null}'", "'{null,null}'").await.unwrap();
@@ -247,6 +260,79 @@ fn batches_that_name_the_same_tasks_in_any_order_never_deadlock() {
             for said in [said.0, said.1, said.2, said.3] {
                 said.unwrap();
             }
+        }
+    });
+}
+
+/// Somebody holds a lease (a heartbeat that has not ended), or a ready row (a claim that has not), of tasks that are to be reaped.
+#[test]
+fn the_reaper_is_not_held_up_by_a_row_that_somebody_holds() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a, b[attempts=1]").await;
+        play.live(
+            "submit submit submit(deadline=10s) submit(deadline=10s) 1.a:in_progress 2.a:in_progress 4.a:in_progress",
+        )
+        .await;
+        let [leased, due, running] = [0, 2, 3].map(|n: usize| play.tasks[n]);
+        db.advance("31s").await;
+        let mut holder = db.session().await;
+        for rows in [
+            format!("begin; select from tasker.leases where task_id in ('{leased}', '{running}') for update"),
+            format!("select from tasker.ready_steps where task_id = '{due}' and step_number = 1 for update"),
+        ] {
+            sqlx::raw_sql(AssertSqlSafe(rows)).execute(&mut holder).await.unwrap();
+        }
+        // nobody waits: whoever did would be refused after a second
+        assert_eq!(reap(db).await, (1, 0), "the second task's lease alone");
+        sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+        assert_eq!(reap(db).await, (2, 2));
+    });
+}
+
+/// Reaps as a worker does, once a second, for so many seconds. Gives after how many of them something was reaped.
+async fn reaps(db: &TestDatabase, place: &mut String, seconds: usize) -> Option<usize> {
+    for second in 0..seconds {
+        let sql = format!("select reaped, next_position::text from tasker.reap(100, '{place}')");
+        let (reaped, next): (i32, String) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(db.pool()).await.unwrap();
+        *place = next;
+        if reaped > 0 {
+            return Some(second);
+        }
+        db.advance("1s").await;
+    }
+    None
+}
+
+#[test]
+fn a_reaper_goes_on_when_the_clock_is_set_back() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a").await;
+        let mut place = "epoch".to_owned();
+        let now = db.now().await;
+        db.advance("1h").await;
+        reaps(db, &mut place, 3).await;
+        db.set_clock(now).await;
+        play.live("submit a:in_progress").await;
+        assert_eq!(reaps(db, &mut place, 40).await, Some(31));
+    });
+}
+
+#[test]
+fn a_lease_that_was_committed_after_its_end_is_reaped() {
+    with_database(async |db| {
+        for (seconds, at_most) in [(50, 0), (600, 61)] {
+            let mut play = Play::of(db, "a").await;
+            play.live("submit").await;
+            let mut place = "epoch".to_owned();
+            let mut late = Contender::new(db).await;
+            let handler = play.worker.handler(&play.definition.steps[0].handler);
+            assert_eq!(late.begin(&contender::claim(Uuid::new_v4(), handler, 1)).await, Ok(Some("1".into())));
+            assert_eq!(reaps(db, &mut place, 2).await, None);
+            db.advance(&format!("{seconds}s")).await;
+            assert_eq!(reaps(db, &mut place, 2).await, None);
+            late.end("commit").await;
+            let after = reaps(db, &mut place, 100).await.expect("it is reaped");
+            assert!(after <= at_most, "after {after} s");
         }
     });
 }

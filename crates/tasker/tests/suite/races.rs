@@ -161,11 +161,12 @@ fn a_cancel_waits_for_a_claimer_and_takes_its_lease_away() {
 }
 
 #[test]
-fn a_deadline_waits_for_a_claimer_and_takes_its_lease_away() {
+fn a_deadline_passes_over_a_claimer_and_takes_its_lease_away_afterwards() {
     with_database(async |db| {
         let play = Play::through(db, "a, b", "submit(deadline=1h) +2h").await;
         let claim = claim(Uuid::new_v4(), play.handler("a"), 1);
-        assert_eq!(meet(db, &claim, "commit", REAP).await, (said("1"), said("0 1"), true));
+        assert_eq!(meet(db, &claim, "commit", REAP).await, (said("1"), said("0 0"), false));
+        assert_eq!(Contender::new(db).await.run(REAP).await, said("0 1"));
         assert_eq!(
             (play.state("a").await.as_str(), db.value::<i64>("select count(*) from tasker.leases").await),
             ("failed", 0)
@@ -262,15 +263,16 @@ fn an_expired_lease_is_settled_or_reaped_and_never_both() {
 #[test]
 fn a_lease_that_is_being_renewed_is_not_reaped() {
     with_database(async |db| {
-        let mut play = Play::of(db, "a").await;
-        play.live("submit a:in_progress +31s").await;
+        let mut play = Play::of(db, "a, b").await;
+        play.live("submit a:in_progress b:in_progress +31s").await;
         let beat = beat(play.worker.id, play.claimed("a"));
         assert_eq!(
             meet(db, &beat, "commit", REAP).await,
-            (said("renewed"), said("0 0"), true),
-            "its expiry is asked again"
+            (said("renewed"), said("1 0"), false),
+            "it is passed over, and the other of its task is reaped"
         );
         assert_eq!(play.state("a").await, "in_progress");
+        assert_eq!(Contender::new(db).await.run(REAP).await, said("0 0"), "its expiry is asked again");
         play.live("+31s").await;
         assert_eq!(
             meet(db, REAP, "commit", &beat).await,

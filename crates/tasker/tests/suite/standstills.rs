@@ -168,3 +168,33 @@ fn a_ready_row_of_a_step_that_is_leased_already_does_not_fail_the_claim() {
         assert_eq!(play.worker.settle(db, &[(first, Outcome::Complete("1".into()))]).await, ["settled"]);
     });
 }
+
+/// Two who name the same handlers in another order: nobody holds one while he waits for one that comes before it.
+#[test]
+fn handlers_come_into_being_in_one_order() {
+    with_database(async |db| {
+        let worker = |n: usize| {
+            let worker = uuid::Uuid::new_v4();
+            format!("select tasker.register_worker('{worker}', array['test.z{n}', 'test.m{n}'], '')::text")
+        };
+        let workflow = |n: usize| {
+            format!(
+                "select tasker.register_workflow('test', 'w', '{n}.0.0', '{{}}', 'hash', array['s', 't'], array['test.z{n}', 'test.m{n}'], array[3, 3],
+                   array[true, true], array[1, 1], array[60, 60], array[30, 30], array[1, 1]::smallint[], array[null, null]::int[], '[[], []]', '[[], []]',
+                   array[0, 0], array[0, 0], array[0, 0], array[0, 0], array[0, 0], '{{}}', '{{}}')::text"
+            )
+        };
+        for (n, sql) in [worker(1), workflow(2)].into_iter().enumerate().map(|(n, sql)| (n + 1, sql)) {
+            let new =
+                |name: &str| format!("insert into tasker.handlers (name) values ('test.{name}{n}') returning name");
+            let mut holder = Contender::new(db).await;
+            let _ = holder.begin(&new("m")).await;
+            let both = Contender::new(db).await.start(&sql);
+            assert!(both.is_blocked(db).await, "{sql}");
+            let other = Contender::new(db).await.start(&new("z"));
+            assert!(!other.is_blocked(db).await, "{sql}");
+            holder.end("commit").await;
+            both.answer().await.1.unwrap();
+        }
+    });
+}

@@ -301,3 +301,27 @@ fn ids_are_ordered_by_time_and_name_their_task() {
         }
     });
 }
+
+/// A busy worker does not look before the place where its last search ended: whatever instant was asked for, a step stands in the queue where it came up.
+#[test]
+fn what_was_due_long_ago_stands_where_it_came_up() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a > b").await;
+        let is_at_the_end = async || {
+            let at: Vec<String> = db.column("select (tasker.clock() - queue_at)::text from tasker.ready_steps").await;
+            assert_eq!(at, ["00:00:00"]);
+        };
+        db.advance("1d").await;
+        let name = &play.definition.name;
+        play.tasks = db
+            .column(&format!("select tasker.submit_task('test', '{name}', run_at => tasker.clock() - interval '2 h')"))
+            .await;
+        is_at_the_end().await;
+        db.advance("1h").await;
+        play.live("a:complete").await;
+        is_at_the_end().await;
+        db.advance("1h").await;
+        play.live("task:pause +1h task:resume").await;
+        is_at_the_end().await;
+    });
+}

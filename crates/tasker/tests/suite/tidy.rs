@@ -52,6 +52,13 @@ fn every_module_opens_with_a_paragraph_that_a_newcomer_could_read_aloud() {
     none("these do not open with `//!`", silent.map(|file| file.path).collect());
 }
 
+/// What a backslash in a literal means is a setting of the server (`standard_conforming_strings`).
+#[test]
+fn no_function_or_view_has_a_backslash() {
+    let with_one = sources(".sql").into_iter().filter(|file| file.path.contains("/sql/") && file.text.contains('\\'));
+    none("these have a backslash", with_one.map(|file| file.path).collect());
+}
+
 #[test]
 fn no_file_holds_two_ideas() {
     let long = [sources(".rs"), sources(".sql")]
