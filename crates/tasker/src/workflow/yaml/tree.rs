@@ -17,7 +17,7 @@ use crate::{json, place::Segment};
 /// How many values and aliases a file may have. Sixteen megabytes of the shortest values are fewer.
 const MAX_NODES: usize = 20_000_000;
 /// How many values may come out of aliases.
-const MAX_REPLAYED: usize = 1_000_000;
+const MAX_REPLAYED: usize = 100_000;
 /// Without optimisation a level costs the parser 40 KiB.
 const STACK_BYTES: usize = 16 << 20;
 

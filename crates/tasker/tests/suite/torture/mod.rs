@@ -7,7 +7,7 @@
 
 mod faults;
 mod growth;
-mod server;
+pub mod server;
 mod witness;
 mod worker;
 

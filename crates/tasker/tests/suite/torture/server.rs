@@ -37,6 +37,17 @@ impl Server {
         let status = Command::new("sh").args(["-c", &restart]).status().await.unwrap();
         assert!(status.success(), "the server does not come up again: {restart}");
     }
+
+    /// As a standby of itself that is promoted: another timeline begins.
+    pub async fn fail_over(&self) {
+        let folder = self.control.rsplit(' ').next().unwrap();
+        let promote = format!(
+            "cd / && touch {folder}/standby.signal && {0} -m fast -w -t 60 restart >/dev/null 2>&1 && {0} -w -t 60 promote >/dev/null 2>&1",
+            self.control
+        );
+        let status = Command::new("sh").args(["-c", &promote]).status().await.unwrap();
+        assert!(status.success(), "the server is not promoted: {promote}");
+    }
 }
 
 /// PgBouncer in session mode, where it is installed; gone when this is.
