@@ -15,7 +15,8 @@ use uuid::Uuid;
 use crate::torture::server::Server;
 
 use crate::support::{
-    Chance, Play, Running, TestDatabase, nothing, seed, sketch, soon, watch::Watch, with_database, with_real_clock,
+    Chance, Play, Running, TestDatabase, breakage, nothing, seed, sketch, soon, watch::Watch, with_database,
+    with_real_clock,
 };
 
 /// An event, in short.
@@ -467,6 +468,9 @@ fn a_failover_begins_another_history() {
         let server = Server::start().await;
         let tasker = Tasker::connect(&server.url).await.unwrap();
         tasker.migrate().await.unwrap();
+        if let Some(sql) = breakage() {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(tasker.store().pool()).await.unwrap();
+        }
         let workflow = tasker.store().register(&sketch("a")).await.unwrap();
         let submit = async |tasker: &Tasker| {
             tasker.submit_version(workflow, &serde_json::json!({}), Submission::default()).await.unwrap();

@@ -272,13 +272,16 @@ fn a_lease_that_is_being_renewed_is_not_reaped() {
             "it is passed over, and the other of its task is reaped"
         );
         assert_eq!(play.state("a").await, "in_progress");
-        assert_eq!(Contender::new(db).await.run(REAP).await, said("0 0"), "its expiry is asked again");
         play.live("+31s").await;
         assert_eq!(
             meet(db, REAP, "commit", &beat).await,
             (said("1 0"), said("unknown"), false),
             "it asks again, and waits for nobody"
         );
+        let mut play = Play::of(db, "c, d").await;
+        play.live("submit c:in_progress +20s d:in_progress +11s").await;
+        assert_eq!(Contender::new(db).await.run(REAP).await, said("1 0"), "each lease's expiry is asked");
+        play.live("d:complete").await;
     });
 }
 

@@ -78,7 +78,8 @@ pub struct Game<'a> {
     chance: Chance,
     world: World,
     worker: Worker,
-    named_task_id: i32,
+    /// Two versions with the same graph and other limits: those of the second count.
+    versions: [i32; 2],
     /// Whether replies get lost, the clock may go back, and all promises are asked about after everything that happens.
     is_hostile: bool,
     /// Claims are handed in one a call, as idle workers do.
@@ -108,7 +109,11 @@ impl<'a> Game<'a> {
         ))
         .await;
         let definition = workflow(&mut chance);
-        let named_task_id = db.register(&definition).await.unwrap();
+        let mut older = Definition { version: "0.9.0".into(), ..definition.clone() };
+        for concurrency in older.steps.iter_mut().filter_map(|step| step.concurrency.as_mut()) {
+            concurrency.limit = 1 + chance.of(4) as u32;
+        }
+        let versions = [db.register(&older).await.unwrap(), db.register(&definition).await.unwrap()];
         let worker = Worker::new(db, definition.steps.iter().map(|step| step.handler.clone())).await;
         let world = World::new(&definition, db.now().await);
         let latest = world.now;
@@ -117,7 +122,7 @@ impl<'a> Game<'a> {
             chance,
             world,
             worker,
-            named_task_id,
+            versions,
             is_hostile,
             is_quiet,
             latest,
@@ -242,15 +247,22 @@ impl<'a> Game<'a> {
         let now = self.world.now;
         let soon =
             |chance: &mut Chance| (chance.of(5) == 0).then(|| now + TimeDelta::seconds(1 + chance.of(600) as i64));
-        let tasks: Vec<_> =
-            (0..how_many).map(|_| (self.chance.of(3) as u64, soon(&mut self.chance), soon(&mut self.chance))).collect();
+        let long_ago =
+            |chance: &mut Chance| (chance.of(10) == 0).then(|| now - TimeDelta::seconds(1 + chance.of(600) as i64));
+        let tasks: Vec<_> = (0..how_many)
+            .map(|_| {
+                let run_at = soon(&mut self.chance).or_else(|| long_ago(&mut self.chance));
+                (self.chance.of(3) as u64, run_at, soon(&mut self.chance))
+            })
+            .collect();
+        let versions: Vec<i32> = tasks.iter().map(|_| self.versions[self.chance.of(2)]).collect();
         let ids: Vec<Uuid> = sqlx::query_scalar(
-            "select task_id from tasker.submit_tasks(array_fill($1::int, array[cardinality($2::text[])]), $2,
-               array_fill(null::text, array[cardinality($2)]), array_fill(null::text, array[cardinality($2)]), $3,
-               array_fill(null::smallint, array[cardinality($2)]), $4, array_fill(null::text, array[cardinality($2)]),
-               array_fill(null::text, array[cardinality($2)])) order by ord",
+            "select task_id from tasker.submit_tasks($1, $2,
+               array_fill(null::text, array[cardinality($1)]), array_fill(null::text, array[cardinality($1)]), $3,
+               array_fill(null::smallint, array[cardinality($1)]), $4, array_fill(null::text, array[cardinality($1)]),
+               array_fill(null::text, array[cardinality($1)])) order by ord",
         )
-        .bind(self.named_task_id)
+        .bind(versions)
         .bind(tasks.iter().map(|(key, ..)| format!("{{\"k\": {key}}}")).collect::<Vec<_>>())
         .bind(tasks.iter().map(|(_, run_at, _)| *run_at).collect::<Vec<_>>())
         .bind(tasks.iter().map(|(.., deadline)| *deadline).collect::<Vec<_>>())
@@ -259,7 +271,7 @@ impl<'a> Game<'a> {
         .unwrap();
         for (id, (key, run_at, deadline)) in ids.into_iter().zip(tasks) {
             self.note(format!("submit {id} key {key} run_at {run_at:?} deadline {deadline:?}"));
-            self.world.submit(id, key, run_at, deadline);
+            self.world.submit(id, key, run_at.map(|at| at.max(now)), deadline);
         }
     }
 
