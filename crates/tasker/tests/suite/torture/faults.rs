@@ -24,6 +24,8 @@ use super::{
 };
 use crate::support::{Chance, Fate, Proxy};
 
+/// How often the tables of what is under way are vacuumed.
+const VACUUM_INTERVAL: Duration = Duration::from_secs(60);
 const WORKERS: usize = 4;
 const ZOMBIES: usize = 6;
 const SUBMITTERS: usize = 3;
@@ -128,8 +130,10 @@ impl Torture {
         faults.spawn(async move { e.people().await });
         faults.spawn(async move { f.silence().await });
         let begun = Instant::now();
+        let mut vacuums = tokio::time::interval(VACUUM_INTERVAL);
         while begun.elapsed() < time {
             tokio::select! {
+                _ = vacuums.tick() => self.growth.vacuum(self.tasker.store().pool()).await,
                 () = sleep(Duration::from_millis(500)) => {
                     self.pids.iter().map(|pid| pid.load(Ordering::Relaxed)).filter(|pid| *pid > 0).for_each(|pid| self.growth.look_at(pid));
                     if begun.elapsed() > time / 2 {

@@ -8,6 +8,8 @@ use sqlx::PgPool;
 const MEMORY: u64 = 100;
 /// How many descriptors at most: its connections, its log and its runtime's.
 const DESCRIPTORS: u64 = 48;
+/// The tables of what is under way.
+const HOT_TABLES: &[&str] = &["ready_steps", "leases", "task_deadlines", "unique_live_keys", "workers"];
 /// By how much the tables of what is under way may be larger at the end than at half time, in MiB: nobody vacuums them more often than the server does.
 const HOT: i64 = 16;
 /// What an attempt may write ahead at most, in bytes: a claim, a settlement, what each may send to other tasks, and full pages after every stop of the server.
@@ -36,6 +38,13 @@ impl Growth {
         let mut seen = self.0.lock().unwrap();
         seen.memory = seen.memory.max(memory.unwrap_or_default() / 1024);
         seen.descriptors = seen.descriptors.max(descriptors);
+    }
+
+    /// Vacuums the tables of what is under way, as the server would once a minute; but at each stop it forgets what there is to do. It may be away.
+    pub async fn vacuum(&self, pool: &PgPool) {
+        for table in HOT_TABLES {
+            let _ = sqlx::query(sqlx::AssertSqlSafe(format!("vacuum tasker.{table}"))).execute(pool).await;
+        }
     }
 
     /// It is half time. The server may be away: then it is asked again.
@@ -76,9 +85,8 @@ impl Growth {
 }
 
 async fn hot(pool: &PgPool) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(
-        "select sum(pg_total_relation_size(format('tasker.%I', t)))::bigint from unnest(array['ready_steps', 'leases', 'task_deadlines', 'unique_live_keys', 'workers']) t",
-    )
-    .fetch_one(pool)
-    .await
+    sqlx::query_scalar("select sum(pg_total_relation_size(format('tasker.%I', t)))::bigint from unnest($1::text[]) t")
+        .bind(HOT_TABLES)
+        .fetch_one(pool)
+        .await
 }
