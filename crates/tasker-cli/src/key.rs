@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     Session,
     ending::{Ending, Failure},
-    output::{Paint, columns, instant, print, print_json},
+    output::{Paint, columns, instant, print, print_json, tell},
 };
 
 /// Make and revoke the keys of those who come over HTTP
@@ -69,8 +69,13 @@ async fn perform(command: Command, session: &Session, store: &Store) -> Result<(
         Command::Create { name, role, namespace, expires_in } => {
             let expires_at = expires_in.map(|time| chrono::Utc::now() + time);
             let namespaces = (!namespace.is_empty()).then_some(namespace);
+            let is_first = !store.has_keys().await?;
             let (key, secret) = store.create_key(&name, role, namespaces.as_deref(), expires_at).await?;
-            told(session, &key, &secret)
+            told(session, &key, &secret)?;
+            if is_first {
+                tell("this is the first key: servers that run without keys ask for none until they are started again");
+            }
+            Ok(())
         }
         Command::Rotate { id, grace } => {
             let (key, secret) = store.rotate_key(id, grace).await?;
@@ -100,7 +105,7 @@ fn told(session: &Session, key: &ApiKey, secret: &Secret) -> Result<(), Failure>
         told["key"] = json!(secret.reveal());
         return print_json(&told);
     }
-    crate::output::tell(format_args!("{} {} for {}; this is told once:", key.role, key.api_key_id, key.name));
+    tell(format_args!("{} {} for {}; this is told once:", key.role, key.api_key_id, key.name));
     print(&format!("{}\n", secret.reveal()))
 }
 

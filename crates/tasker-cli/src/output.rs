@@ -47,6 +47,14 @@ pub fn tell(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Somebody's text without what a terminal obeys: control characters, and those that turn the direction of writing.
+pub fn harmless(text: &str) -> String {
+    let is_obeyed = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if is_obeyed(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// Colours, or none: where it is no terminal, or `NO_COLOR` is set.
 #[derive(Clone, Copy, Debug)]
 pub struct Paint {
@@ -185,6 +193,14 @@ pub fn columns(lines: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_not_printed() {
+        assert_eq!(
+            harmless("\x1b]0;pwned\x07 \u{202e}abc\u{9b}31m\tü\n"),
+            "\u{fffd}]0;pwned\u{fffd} \u{fffd}abc\u{fffd}31m\tü\n"
+        );
+    }
 
     #[test]
     fn times_and_counts_read_as_people_say_them() {

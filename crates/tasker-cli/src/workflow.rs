@@ -9,7 +9,7 @@ use crate::{
     Session,
     door::Door,
     ending::{Ending, Failure},
-    output::{Paint, columns, instant, print, print_json},
+    output::{Paint, columns, harmless, instant, print, print_json},
     task::named,
 };
 
@@ -90,7 +90,7 @@ async fn list(
     }
     let paint = Paint::stdout();
     let line = |task: &tasker::store::NamedTask| {
-        let about = task.description.as_deref().unwrap_or_default().lines().next().unwrap_or_default().to_owned();
+        let about = harmless(task.description.as_deref().unwrap_or_default().lines().next().unwrap_or_default());
         vec![
             format!("{}.{} {}", task.namespace, task.name, paint.dim(&task.version)),
             format!("{} steps", task.total_steps),
@@ -110,7 +110,7 @@ async fn show(workflow: &str, session: &Session, door: &Door) -> Result<(), Fail
     let (paint, task) = (Paint::stdout(), &shown.named_task);
     let mut text = format!("{} {}\n", paint.bold(format!("{}.{}", task.namespace, task.name)), task.version);
     if let Some(about) = &task.description {
-        text += &format!("{about}\n");
+        text += &format!("{}\n", harmless(about));
     }
     let mut steps: Vec<_> = shown.steps.iter().collect();
     steps.sort_by_key(|step| (step.max_depth_from_root, step.step_number));

@@ -91,8 +91,14 @@ pub(crate) struct Registered {
 
 /// Registers a workflow's version, from YAML or JSON.
 pub(crate) async fn register(app: &App, caller: &Caller, text: Vec<u8>) -> Result<Registered, Problem> {
+    // one after the other: whoever has left is not noticed there, and the rest of the machine is for others
+    let turn = app.definitions.clone().acquire_owned().await;
     // JSON is YAML
-    let definition = tokio::task::spawn_blocking(move || Definition::from_yaml("the body", &text, None, &[])).await;
+    let definition = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        Definition::from_yaml("the body", &text, None, &[])
+    });
+    let definition = definition.await;
     let definition = definition
         .map_err(|_| Problem::bad("definition", "the definition cannot be read"))?
         .map_err(|refused| Problem::bad("definition", refused.to_string()))?;
@@ -181,7 +187,11 @@ pub(crate) async fn on_step(
         StepVerb::EditInput(_) => "edit_step_input",
         StepVerb::ChangeLimit(_) => "change_retry_limit",
     };
-    let by = caller.asks(app, action, &id.to_string(), reason).await?;
+    let object = match verb {
+        StepVerb::ChangeLimit(limit) => format!("{id} {limit}"),
+        _ => id.to_string(),
+    };
+    let by = caller.asks(app, action, &object, reason).await?;
     let state = app.tasker.store().to_step(verb, id, by).await?;
     app.tasker.wake();
     Ok(state)

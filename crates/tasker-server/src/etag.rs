@@ -12,16 +12,20 @@ use sha2::{Digest, Sha256};
 /// Larger answers have none.
 const MAX: usize = 4 << 20;
 
-/// Adds an ETag to a JSON answer, or answers that it has not changed.
+/// What is tagged: JSON, pictures, and the page of the document.
+const KINDS: [&str; 5] = ["application/json", "image/svg+xml", "text/plain", "text/vnd.graphviz", "text/html"];
+
+/// Adds an ETag to an answer, or answers that it has not changed.
 pub(crate) async fn tag(request: Request, next: Next) -> Response {
-    if request.method() != Method::GET {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return next.run(request).await;
     }
     let known = request.headers().get(header::IF_NONE_MATCH).cloned();
     let response = next.run(request).await;
-    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_tagged = KINDS.contains(&kind.split(';').next().unwrap_or_default());
     let is_small = axum::body::HttpBody::size_hint(response.body()).exact().is_some_and(|size| size <= MAX as u64);
-    if response.status() != StatusCode::OK || !is_json || !is_small {
+    if response.status() != StatusCode::OK || !is_tagged || !is_small {
         return response;
     }
     let (mut head, body) = response.into_parts();

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use tasker::{
     Error,
-    events::{Batch, Cursor, Event, Subscription, Told},
+    events::{Batch, Cursor, Event, KINDS, Subscription, Told},
 };
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -91,11 +91,11 @@ impl Following {
                 Some(cursor)
             }
         };
-        let is_known = |kind: &String| matches!(kind.split('.').next(), Some("task" | "step"));
+        let is_known = |kind: &String| matches!(kind.as_str(), "task" | "step") || KINDS.contains(&kind.as_str());
         if kinds.as_ref().is_some_and(|kinds| !kinds.iter().all(is_known)) {
             return Err(Problem::bad(
                 "bad_query",
-                "kind is task, step, or words such as task.failed and step.complete, with commas between them",
+                format!("kind is task, step, or some of these, with commas between them: {}", KINDS.join(", ")),
             ));
         }
         let mut checks = tokio::time::interval_at(Instant::now() + KNOWN, KNOWN);

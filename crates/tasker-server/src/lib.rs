@@ -17,7 +17,7 @@ mod rest;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{Router, extract::DefaultBodyLimit, middleware, response::Redirect};
 use tasker::Tasker;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ pub(crate) struct App {
     layouts: diagram::Layouts,
     door: access::Door,
     graphql: Arc<graphql::Graphql>,
+    /// Who may read a definition now.
+    definitions: Arc<Semaphore>,
     /// Places for those who follow what happens.
     followers: Arc<Semaphore>,
     /// Cancelled when the server is to end: what streams ends, and it is no longer ready.
@@ -55,6 +57,7 @@ pub fn routes(tasker: Tasker, access: Access, stop: CancellationToken) -> (Route
         layouts: diagram::Layouts::default(),
         door: access::Door::new(access, &openapi),
         graphql: Arc::default(),
+        definitions: Arc::new(Semaphore::new(1)),
         followers: Arc::new(Semaphore::new(following::MAX_FOLLOWERS)),
         tasker,
         stop,
@@ -71,6 +74,8 @@ pub fn routes(tasker: Tasker, access: Access, stop: CancellationToken) -> (Route
         .merge(health::routes())
         .route("/openapi.json", axum::routing::get(async move || axum::Json(document)))
         .route("/docs", axum::routing::get(async move || page))
+        .route("/", axum::routing::get(async || Redirect::temporary("/docs")))
+        .layer(middleware::from_fn(etag::tag))
         .merge(rest)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

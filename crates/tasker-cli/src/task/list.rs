@@ -8,7 +8,7 @@ use crate::{
     Session,
     door::Door,
     ending::Failure,
-    output::{Paint, columns, instant, print, print_json, time},
+    output::{Paint, columns, harmless, instant, print, print_json, time},
     report::state_word,
 };
 
@@ -66,7 +66,7 @@ pub async fn run(args: Args, session: &Session, door: &Door) -> Result<(), Failu
                 instant(task.created_at),
                 took,
                 workflow,
-                task.summary.unwrap_or_default(),
+                harmless(&task.summary.unwrap_or_default()),
             ]
         })
         .collect();

@@ -6,7 +6,7 @@ use crate::{
     Session,
     door::{Door, Task},
     ending::Failure,
-    output::{Paint, instant, one_line, print},
+    output::{Paint, harmless, instant, one_line, print},
     report,
     subject::unknown_task,
 };
@@ -35,7 +35,7 @@ pub async fn run(Args { task_id }: Args, session: &Session, door: &Door) -> Resu
     }
     text += &format!("\n{}", report::headline(&context, paint));
     if let Some(summary) = task.summary {
-        text += &format!("summary: {summary}\n");
+        text += &format!("summary: {}\n", harmless(&summary));
     }
     text += &format!("input: {}\n", one_line(&input, INPUT_WIDTH));
     let steps = door.all_steps(task_id).await?;

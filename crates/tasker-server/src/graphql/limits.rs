@@ -128,7 +128,7 @@ fn number(token: &str) -> Result<(), Problem> {
         return Ok(());
     }
     let shown: String = token.chars().take(64).collect();
-    Err(Problem::bad("json", format!("the number {shown} is not held exactly: send it as a string, or through REST")))
+    Err(Problem::bad("json", format!("the number {shown} is not held exactly: send it as a string")))
 }
 
 /// The tokens of GraphQL, or of JSON.

@@ -26,6 +26,8 @@ use crate::{App, access::Caller, problem::Problem};
 
 /// How many things an answer has at most, its lists taken together.
 const MAX_THINGS: usize = 50_000;
+/// And how many causes why steps do not run: each is looked for in the whole graph before it.
+const MAX_CAUSES: i64 = 10_000;
 
 /// Declares the kinds: what one is, what names it, and how many are loaded.
 macro_rules! kinds {
@@ -118,7 +120,12 @@ kinds! {
     }
     /// Why steps do not run.
     causes: Causes(Uuid => Arc<Vec<Cause>>), |scope, keys| {
-        Ok(grouped(scope.app.tasker.store().explain_steps(&keys).await?))
+        let causes = scope.app.tasker.store().explain_steps(&keys, MAX_CAUSES + 1).await?;
+        if causes.len() as i64 > MAX_CAUSES {
+            let detail = format!("these steps have more than {MAX_CAUSES} causes: explain fewer");
+            return Err(Problem::bad("too_many", detail));
+        }
+        Ok(grouped(causes))
     }
     /// Steps' results, as they are stored.
     results: Results(Uuid => Arc<RawValue>), |scope, keys| {

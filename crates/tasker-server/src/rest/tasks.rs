@@ -64,7 +64,7 @@ pub(crate) struct Which {
     name: Option<String>,
     /// Only of this version.
     version: Option<String>,
-    /// Only in this recorded state.
+    /// Only in this state: `in_progress` from the first claim on.
     state: Option<TaskState>,
     /// Only those that are paused, or that are not.
     paused: Option<bool>,

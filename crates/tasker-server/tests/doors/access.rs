@@ -288,3 +288,39 @@ fn a_key_is_good_until_it_expires_is_revoked_or_is_rotated() {
         assert_eq!(format!("{secret:?}"), "Secret(..)");
     });
 }
+
+/// What is not in the document passes no doorkeeper: these routes, and no others.
+#[test]
+fn nothing_stands_beside_the_doorkeeper_but_what_is_open() {
+    let mut found = Vec::new();
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path if path.extension().is_some_and(|end| end == "rs") => {
+                    let text = std::fs::read_to_string(path).unwrap();
+                    found.extend(
+                        text.split(".route(").skip(1).map(|rest| rest.split([',', ')']).next().unwrap().to_owned()),
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    let open = [
+        "/",
+        "/docs",
+        "/health/live",
+        "/health/ready",
+        "/health/status",
+        "/healthz",
+        "/livez",
+        "/openapi.json",
+        "/readyz",
+    ];
+    let mut wanted: Vec<String> = open.iter().map(|path| format!("{path:?}")).collect();
+    wanted.push("file.path".into()); // GraphiQL's, in `dev`
+    assert_eq!(found, wanted);
+}

@@ -171,6 +171,10 @@ fn a_stream_ends_with_its_key() {
 fn who_has_heard_nothing_yet_knows_where_he_is() {
     with_doors(async |doors| {
         doors.register(&wide("parcel", 3)).await.ok();
+        for kind in ["step.completed", "steps", "task.complete,step.done"] {
+            let refusal = doors.get(&format!("/v1/events?kind={kind}")).await.refusal();
+            assert_eq!(refusal, (422, "bad_query".to_owned()), "{kind}");
+        }
         let mut stream = Stream::open(doors, "kind=task.complete", None).await;
         let id = stream.first_id().await;
         doors.submit("parcel", json!({})).await;

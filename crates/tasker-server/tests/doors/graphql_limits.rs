@@ -145,6 +145,29 @@ fn an_answer_of_too_many_things_is_refused_before_it_is_loaded() {
     });
 }
 
+/// Each step of a chain has all those before it as causes: no more are looked for than an answer may have.
+#[test]
+fn explanations_without_end_are_refused_before_all_are_worked_out() {
+    with_doors(async |doors| {
+        let step = |n: usize| {
+            format!(
+                "- {{ name: s{n}, handler: app.do{} }}\n",
+                if n == 0 { String::new() } else { format!(", depends_on: [s{}]", n - 1) }
+            )
+        };
+        let steps: String = (0..200).map(step).collect();
+        doors.register(&format!("name: long\nnamespace: shop\nversion: 1.0.0\nsteps:\n{steps}")).await.ok();
+        let task = doors.submit("long", json!({})).await;
+        let explain = |first: usize| {
+            format!(
+                "{{ task(taskId: \"{task}\") {{ workflowSteps(first: {first}) {{ nodes {{ explain {{ cause }} }} }} }} }}"
+            )
+        };
+        assert_eq!(doors.refused(&explain(200), json!({})).await, "too_many");
+        doors.data(&explain(100), json!({})).await;
+    });
+}
+
 /// A query that the database does not answer is given up.
 #[test]
 fn a_query_that_takes_too_long_is_given_up() {

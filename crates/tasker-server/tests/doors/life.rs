@@ -274,5 +274,44 @@ fn who_has_an_answer_already_is_told_so() {
         assert_eq!((known.status.as_u16(), known.body.len(), known.header("etag")), (304, 0, tag.as_str()));
         doors.post(&format!("{path}/pause"), json!({})).await.ok();
         assert_eq!(again().await.status, 200);
+        for path in
+            [format!("{path}/diagram"), format!("{path}/diagram?format=dot"), "/openapi.json".into(), "/docs".into()]
+        {
+            assert!(doors.get(&path).await.header("etag").len() > 10, "{path}");
+        }
+        let head = doors.ask(request(Method::HEAD, &path).body(Body::empty()).unwrap()).await;
+        assert_eq!(head.header("etag"), doors.get(&path).await.header("etag"));
+    });
+}
+
+/// The claim does not write the task: lists and filters say what the views say all the same.
+#[test]
+fn a_task_is_in_progress_from_its_first_claim_on_in_lists_too() {
+    with_doors(async |doors| {
+        doors.register(PARCEL).await.ok();
+        let task = doors.submit("parcel", json!({ "grams": 1 })).await;
+        let matched = async |state: &str| {
+            let list = doors.get(&format!("/v1/tasks?state={state}")).await.ok();
+            let preview = doors.post("/v1/tasks/bulk/preview", json!({ "state": state })).await.ok();
+            assert_eq!(list["items"].as_array().unwrap().len() as i64, preview["matched"].as_i64().unwrap(), "{state}");
+            list["items"].as_array().unwrap().iter().map(|item| item["state"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!((matched("pending").await, matched("in_progress").await), (vec![json!("pending")], vec![]));
+        // claimed, and nothing else
+        let store = doors.db.tasker().store();
+        let worker = uuid::Uuid::new_v4();
+        let ids = store.register_worker(worker, &["app.pack".into(), "app.weigh".into()], "").await.unwrap();
+        let claimed: Vec<i32> = sqlx::query_scalar(
+            "select cardinality(l_tasks) from tasker.claim_task($1, $2::uuid, $3, 1, interval '1 minute')",
+        )
+        .bind(worker)
+        .bind(&task)
+        .bind(&ids)
+        .fetch_all(store.pool())
+        .await
+        .unwrap();
+        assert_eq!(claimed, [1]);
+        assert_eq!((matched("pending").await, matched("in_progress").await), (vec![], vec![json!("in_progress")]));
+        assert_eq!(doors.get(&format!("/v1/tasks/{task}")).await.ok()["state"], "in_progress");
     });
 }

@@ -32,10 +32,11 @@ begin
   select array_agg(u.step_number) into reached from up u;
 
   return query
+  -- a probe each (offset 0): as joins, both would read the whole task for each step
   with s as materialized (
     select s.*, w.retryable, w.error_kind, w.worker_id, w.concurrency_limit from unnest(reached) n(step_number)
-    cross join lateral (select * from tasker.step_readiness_statuses s where s.task_id = of_task and s.step_number = n.step_number) s
-    cross join lateral (select * from tasker.workflow_steps w where w.task_id = of_task and w.step_number = n.step_number) w)
+    cross join lateral (select * from tasker.step_readiness_statuses s where s.task_id = of_task and s.step_number = n.step_number offset 0) s
+    cross join lateral (select * from tasker.workflow_steps w where w.task_id = of_task and w.step_number = n.step_number offset 0) w)
   select s.workflow_step_id, s.step_number, s.name, c.cause, c.detail, true,
     case when s.step_number = of_number and c.cause in ('waiting_for_retry', 'scheduled_for_later') and c.cause = s.blocking_reason
       then s.next_retry_at end

@@ -50,6 +50,31 @@ pub struct Transition {
     pub reason: Option<String>,
 }
 
+/// The words that [`Transition::kind`] can be.
+pub const KINDS: [&str; 21] = [
+    "task.submitted",
+    "task.pending",
+    "task.in_progress",
+    "task.complete",
+    "task.failed",
+    "task.cancelled",
+    "task.resolved_manually",
+    "task.paused",
+    "task.resumed",
+    "task.retried",
+    "task.deadline_passed",
+    "step.pending",
+    "step.in_progress",
+    "step.complete",
+    "step.failed",
+    "step.cancelled",
+    "step.resolved_manually",
+    "step.skipped",
+    "step.retried",
+    "step.limit_changed",
+    "step.input_edited",
+];
+
 /// A place in a task's history: behind a transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {

@@ -34,7 +34,7 @@ pub struct TaskListItem {
     pub name: String,
     /// The workflow's version.
     pub version: String,
-    /// Its recorded state.
+    /// Its state: `in_progress` from the first claim on.
     pub state: TaskState,
     /// Whether it is paused.
     pub paused: bool,
@@ -66,7 +66,7 @@ pub struct TaskFilter {
     pub name: Option<String>,
     /// Of this version.
     pub version: Option<String>,
-    /// Whose recorded state is this.
+    /// Whose state is this: `in_progress` from the first claim on.
     pub state: Option<TaskState>,
     /// That are paused, or are not.
     pub paused: Option<bool>,
@@ -171,8 +171,18 @@ impl TaskFilter {
             }
             sql.push("))");
         }
-        if let Some(state) = self.state {
-            sql.push(" and k.state = ").push_bind(state.as_str()).push("::tasker.task_state");
+        match self.state {
+            // the claim does not write the task: as the views have it
+            Some(TaskState::Pending) => {
+                sql.push(format!(" and k.state = 'pending' and not {HAS_LEASE}"));
+            }
+            Some(TaskState::InProgress) => {
+                sql.push(format!(" and (k.state = 'in_progress' or k.state = 'pending' and {HAS_LEASE})"));
+            }
+            Some(state) => {
+                sql.push(" and k.state = ").push_bind(state.as_str()).push("::tasker.task_state");
+            }
+            None => {}
         }
         if let Some(paused) = self.paused {
             sql.push(" and k.paused = ").push_bind(paused);
@@ -225,8 +235,12 @@ const BESIDE: &str = "cross join lateral (select * from tasker.named_tasks n whe
      cross join lateral (select s.name from tasker.task_namespaces s where s.task_namespace_id = n.task_namespace_id offset 0) s
      cross join lateral (select p.tags, p.summary from tasker.task_payloads p where p.task_id = k.task_id offset 0) p";
 
+/// Whether one of a task's steps runs.
+const HAS_LEASE: &str = "exists (select from tasker.leases l where l.task_id = k.task_id offset 0)";
+
 /// The columns of [`TaskListItem`], of the tables that [`TaskFilter::query`] joins.
-const ITEM: &str = "k.task_id, k.named_task_id, s.name || '.' || n.name as workflow, s.name as namespace, n.name, n.version, k.state, k.paused, \
+const ITEM: &str = "k.task_id, k.named_task_id, s.name || '.' || n.name as workflow, s.name as namespace, n.name, n.version, \
+     case when k.state = 'pending' and exists (select from tasker.leases l where l.task_id = k.task_id offset 0) then 'in_progress' else k.state end as state, k.paused, \
      k.created_at, k.run_at, k.deadline, k.finished_at, p.tags, p.summary";
 
 /// A verb over a task.

@@ -281,11 +281,12 @@ impl Store {
         Ok(attempts.bind(workflow_step_ids).bind(MAX_ATTEMPTS).fetch_all(&self.pool).await?)
     }
 
-    /// [`explain_step`](Store::explain_step) for many steps, all of which there are: each cause with the step asked about. One statement.
+    /// [`explain_step`](Store::explain_step) for many steps, all of which there are: each cause with the step asked about, and no more steps than it takes to
+    /// have so many causes. One statement.
     ///
     /// # Errors
     /// `unknown_step`.
-    pub async fn explain_steps(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<(Uuid, Cause)>, Error> {
+    pub async fn explain_steps(&self, workflow_step_ids: &[Uuid], at_most: i64) -> Result<Vec<(Uuid, Cause)>, Error> {
         #[derive(FromRow)]
         struct Told {
             asked: Uuid,
@@ -293,9 +294,10 @@ impl Store {
             cause: Cause,
         }
         let causes: Vec<Told> = sqlx::query_as(
-            "select w.id as asked, c.* from unnest((select $1::uuid[])) w(id) cross join lateral tasker.explain_step(w.id) c",
+            "select w.id as asked, c.* from unnest((select $1::uuid[])) w(id) cross join lateral tasker.explain_step(w.id) c limit $2",
         )
         .bind(workflow_step_ids)
+        .bind(at_most)
         .fetch_all(&self.pool)
         .await?;
         Ok(causes.into_iter().map(|Told { asked, cause }| (asked, cause)).collect())
@@ -315,7 +317,7 @@ impl Store {
     /// # Errors
     /// `unknown_step`.
     pub async fn explain_step(&self, workflow_step_id: Uuid) -> Result<Vec<Cause>, Error> {
-        Ok(self.explain_steps(&[workflow_step_id]).await?.into_iter().map(|(_, cause)| cause).collect())
+        Ok(self.explain_steps(&[workflow_step_id], i64::MAX).await?.into_iter().map(|(_, cause)| cause).collect())
     }
 
     /// Does a verb to a step. Gives its state from then on.

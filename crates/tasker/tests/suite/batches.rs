@@ -85,7 +85,7 @@ fn many_at_once_are_read_by_index_paths() {
                 let found = store.attempts_of(&steps).await.unwrap().len();
                 assert!(found >= steps.len());
                 judge("attempts", found, found, steps.len() * 20);
-                let found = store.explain_steps(&steps).await.unwrap().len();
+                let found = store.explain_steps(&steps, i64::MAX).await.unwrap().len();
                 judge("explanations", found, found, steps.len() * 95);
                 let found = store.transitions_of(&histories).await.unwrap().len();
                 assert!(found >= 2 * TASKS);

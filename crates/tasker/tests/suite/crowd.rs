@@ -47,6 +47,8 @@ fn overlapping_verbs_neither_deadlock_nor_fail() {
             let done: i64 = db.value(&format!("select count(*) from tasker.events e where e.verb = '{verb}'")).await;
             assert!(done > 0, "in all that nobody came to {verb}");
         }
+        let kinds: Vec<String> = db.column("select distinct kind from tasker.events").await;
+        assert!(kinds.iter().all(|kind| tasker::events::KINDS.contains(&kind.as_str())), "{kinds:?}");
     });
 }
 

@@ -4,7 +4,7 @@
 use expect_test::{Expect, expect};
 use sqlx::FromRow;
 
-use crate::support::{Chance, Moment, Play, TestDatabase, seed, with_database};
+use crate::support::{Chance, Moment, Play, TestDatabase, seed, watch::Watch, with_database, with_real_clock};
 
 #[derive(Debug, FromRow)]
 struct Cause {
@@ -342,4 +342,19 @@ async fn sound(play: &mut Play<'_>, target: &str, what: &str) {
         "{what}: {causes:?} were taken away, and there are others: {after:?}"
     );
     play.act(&format!("2.{target}:in_progress")).await.unwrap_or_else(|code| panic!("{what}: {code}"));
+}
+
+/// Each cause costs as much, however many there are: a step's place in the graph is looked up, and the graph is not read for it.
+#[test]
+fn a_long_explanation_costs_what_as_many_short_ones_do() {
+    with_real_clock(async |db| {
+        let chain = (0..400).map(|n| format!("s{n}")).collect::<Vec<_>>().join(" > ");
+        let play = Play::through(db, &chain, "submit").await;
+        let watch = Watch::new(db, &[]).await;
+        let causes = watch.store.explain_step(play.step("s399")).await.unwrap().len();
+        let first = watch.cost();
+        watch.store.explain_step(play.step("s399")).await.unwrap();
+        let cost = watch.cost();
+        assert!(causes == 400 && cost.buffers < 400 * 40, "{causes} causes: {cost:?}, the first time {first:?}");
+    });
 }
