@@ -10,7 +10,7 @@ use std::{
 
 use axum::{body::Body, http::Method};
 use expect_test::expect;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::support::{request, wide, with_doors};
@@ -62,11 +62,40 @@ pub fn so_far(count: &AtomicUsize) -> usize {
     count.load(Ordering::SeqCst)
 }
 
+/// A workflow of so many steps, in JSON.
+fn definition(name: &str, steps: usize) -> Value {
+    let steps: Vec<Value> = (0..steps).map(|n| json!({ "name": format!("s{n}"), "handler": "app.do" })).collect();
+    json!({ "namespace": "shop", "name": format!("registered_{name}"), "version": "1.0.0", "steps": steps })
+}
+
+/// The document's operations that none of these requests was.
+fn unmeasured(document: &Value, measured: &[(Method, String)]) -> Vec<String> {
+    let mut names = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let template: Vec<&str> = path.split('/').collect();
+        let is_of = |asked: &str| {
+            let asked: Vec<&str> = asked.split('/').collect();
+            asked.len() == template.len()
+                && template.iter().zip(asked).all(|(one, other)| one.starts_with('{') || *one == other)
+        };
+        for (method, operation) in methods.as_object().unwrap() {
+            let is_measured =
+                measured.iter().any(|(of, asked)| of.as_str().eq_ignore_ascii_case(method) && is_of(asked));
+            if !is_measured {
+                names.push(operation["operationId"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
 #[test]
 fn a_route_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
     let count = counting();
     with_doors(async |doors| {
         let mut counts: Vec<BTreeMap<String, usize>> = Vec::new();
+        let mut measured = Vec::new();
         for (name, size) in [("small", 10), ("large", 1000)] {
             doors.register(&wide(name, size)).await.ok();
             doors.play(&["app.do"], "");
@@ -154,8 +183,11 @@ fn a_route_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
                     "/v1/tasks/bulk".into(),
                     json!({ "verb": "pause", "filter": { "name": name }, "limit": 1 }),
                 ),
+                ("register", Method::POST, "/v1/named_tasks".into(), definition(name, size)),
+                ("diagram of a version", Method::GET, format!("/v1/named_tasks/shop/{name}/1.0.0/diagram"), nothing()),
                 ("health", Method::GET, "/health/ready".into(), nothing()),
             ] {
+                measured.push((method.clone(), path.split('?').next().unwrap().to_owned()));
                 let request = || {
                     let request = request(method.clone(), &path).header("content-type", "application/json");
                     request
@@ -174,18 +206,22 @@ fn a_route_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
             counts.push(of_size);
         }
         assert_eq!(counts[0], counts[1]);
+        let document = doors.get("/openapi.json").await.ok();
+        assert_eq!(unmeasured(&document, &measured), ["follow_events", "graphql"], "which have tests of their own");
         let lines: String = counts[0].iter().map(|(what, count)| format!("{what}: {count}\n")).collect();
         expect![[r#"
             a step's transitions: 1
             attempts: 2
             bulk, of one: 3
             diagram: 2
+            diagram of a version: 1
             explain: 1
             health: 0
             named_task: 3
             named_task of a version: 3
             named_tasks: 1
             preview: 2
+            register: 2
             step: cancel: 2
             step: change_limit: 2
             step: edit_input: 2
