@@ -130,12 +130,12 @@ impl<T> Listed<T> {
         items.truncate(limit as usize);
         let next = items.last().filter(|_| is_more).map(place);
         let link = next.as_ref().map(|next| {
-            let rest = uri
-                .query()
-                .unwrap_or_default()
-                .split('&')
-                .filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(parameter));
-            let query: Vec<String> = rest.map(str::to_owned).chain([format!("{parameter}={next}")]).collect();
+            let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+            // a name may be written with escapes
+            let read = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
+            let names = read.map(|pairs| pairs.0).unwrap_or_default();
+            let rest = pairs.zip(names).filter(|(_, (name, _))| name != parameter).map(|(pair, _)| pair.to_owned());
+            let query: Vec<String> = rest.chain([format!("{parameter}={next}")]).collect();
             format!("<{}?{}>; rel=\"next\"", uri.path(), query.join("&"))
         });
         Listed { page: Page { items, next }, link }
