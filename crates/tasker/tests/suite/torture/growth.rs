@@ -1,6 +1,6 @@
 //! What must not grow: the memory and the descriptors of workers and zombies, the tables of what is under way, and what a step writes.
 
-use std::{fs, sync::Mutex};
+use std::{collections::HashMap, fs, sync::Mutex};
 
 use sqlx::PgPool;
 
@@ -19,8 +19,10 @@ const WRITTEN: i64 = 20_000;
 #[derive(Debug, Default)]
 pub struct Growth(Mutex<Seen>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Seen {
+    /// Memory and descriptors of each process when it was last looked at.
+    last: HashMap<i32, (u64, u64)>,
     memory: u64,
     descriptors: u64,
     /// Of the tables of what is under way, in bytes, at half time.
@@ -28,16 +30,19 @@ struct Seen {
 }
 
 impl Growth {
-    /// Looks at a process.
+    /// Looks at a process. What it had the last time, too, counts: before it has become a program of its own it has all that its parent has.
     pub fn look_at(&self, pid: i32) {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let memory = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |files| files.count() as u64);
+        let memory = memory.unwrap_or_default() / 1024;
         let mut seen = self.0.lock().unwrap();
-        seen.memory = seen.memory.max(memory.unwrap_or_default() / 1024);
-        seen.descriptors = seen.descriptors.max(descriptors);
+        if let Some((memory_then, descriptors_then)) = seen.last.insert(pid, (memory, descriptors)) {
+            seen.memory = seen.memory.max(memory.min(memory_then));
+            seen.descriptors = seen.descriptors.max(descriptors.min(descriptors_then));
+        }
     }
 
     /// Vacuums the tables of what is under way, as the server would once a minute; but at each stop it forgets what there is to do. It may be away.
@@ -58,7 +63,7 @@ impl Growth {
 
     /// What has grown, and what was seen in a line.
     pub async fn check(&self, pool: &PgPool) -> (Vec<String>, String) {
-        let seen = *self.0.lock().unwrap();
+        let seen = self.0.lock().unwrap().clone();
         let hot = hot(pool).await.unwrap();
         let written: i64 = sqlx::query_scalar(
             "select (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint / greatest((select count(*) from tasker.workflow_step_transitions where verb = 'claim'), 1)",

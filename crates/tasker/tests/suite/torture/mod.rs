@@ -112,7 +112,7 @@ async fn torture(time: Duration, chance: Chance) {
 
     let mut broken = witness::check(&torture).await;
     let (grown, told) = torture.growth.check(torture.tasker.store().pool()).await;
-    println!("{told}");
+    println!("{told}\n{}\n\n{}", torture.told(), witness::matrix(&torture, time));
     broken.extend(grown);
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     let missed: Vec<String> = REACHED
@@ -124,6 +124,5 @@ async fn torture(time: Duration, chance: Chance) {
             format!("{what}: {} in {time:?}, at least one in {}s was to be", torture.counted(what), every * 2)
         })
         .collect();
-    println!("{}\n\n{}", torture.told(), witness::matrix(&torture, time));
     assert!(missed.is_empty(), "what was not reached was not tested:\n{}", missed.join("\n"));
 }
