@@ -155,7 +155,7 @@ pub fn counted(number: usize, noun: &str) -> String {
 
 /// A text in one line, at most so many characters of it.
 pub fn one_line(text: &str, at_most: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = harmless(&text.split_whitespace().collect::<Vec<_>>().join(" "));
     match line.char_indices().nth(at_most) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,

@@ -19,7 +19,7 @@ use crate::{
     Session,
     door::{Door, PAGE},
     ending::{Ending, Failure},
-    output::{Paint, columns, count, counted, instant, one_line, tell, time, written},
+    output::{Paint, columns, count, counted, harmless, instant, one_line, tell, time, written},
 };
 
 /// How many steps in the way are told of in full.
@@ -232,7 +232,7 @@ pub async fn trouble(door: &Door, steps: &[WorkflowStep], paint: Paint) -> Resul
             }
         };
         for line in step.error.iter().flat_map(|error| error.trim_end().lines()) {
-            text += &format!("    {}\n", paint.red(line));
+            text += &format!("    {}\n", paint.red(harmless(line)));
         }
         for cause in
             door.explain_step(step.workflow_step_id).await?.iter().filter(|cause| cause.step_number == step.step_number)

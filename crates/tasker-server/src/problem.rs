@@ -98,6 +98,7 @@ impl From<Error> for Problem {
                 let status = match code.as_str() {
                     "cursor_gone" => StatusCode::GONE,
                     "not_the_primary" => return Problem::unavailable(&message),
+                    "isolation_too_high" => return Problem::internal(&message),
                     "too_large" | "idempotency_key_reused" => StatusCode::UNPROCESSABLE_ENTITY,
                     code if code.starts_with("bad_") => StatusCode::UNPROCESSABLE_ENTITY,
                     code if code.starts_with("unknown_") => StatusCode::NOT_FOUND,

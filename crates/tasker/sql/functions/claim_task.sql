@@ -13,11 +13,12 @@ begin
   with due as (
     select r.*, row_number() over (partition by r.limit_key order by r.lane, r.queue_at, r.step_number) as place
     from tasker.ready_steps r where r.task_id = of_task and r.handler_id = any(handlers) and r.queue_at <= now_),
+  rooms as materialized (
+    select k as limit_key, tasker.limit_of(substring(k from '^[0-9]+')::int) - tasker.leases_under(k) as room from unnest(locked) k),
   -- a key that came up meanwhile is not locked, and has to wait for the next call
   heads as materialized (
-    select d.step_number from due d
-    where d.limit_key = '' or d.limit_key = any(locked)
-      and d.place <= tasker.limit_of(substring(d.limit_key from '^[0-9]+')::int) - tasker.leases_under(d.limit_key)
+    select d.step_number from due d left join rooms r on r.limit_key = d.limit_key
+    where d.limit_key = '' or d.place <= r.room
     order by d.lane, d.queue_at, d.step_number limit wanted),
   candidates as materialized (
     select r.ctid from tasker.ready_steps r join heads h on h.step_number = r.step_number

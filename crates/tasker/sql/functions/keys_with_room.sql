@@ -8,7 +8,7 @@ create function tasker.keys_with_room(
   out s_handlers int[], out s_lanes smallint[], out s_keys text[], out s_from timestamptz[], out s_rooms int[],
   out next_keys text[], out seen_pairs int[], out seen_keys text[], out seen_from timestamptz[], out next_at timestamptz)
 language plpgsql as $$
-declare now_ timestamptz := tasker.clock(); from_keys text[] := after_keys; found_ int; k_limits int[];
+declare now_ timestamptz := tasker.clock(); from_keys text[] := after_keys; found_ int;
 begin
   loop
     with recursive pairs as (
@@ -43,20 +43,21 @@ begin
           order by r.queue_at, r.task_id, r.step_number limit 1) r
         -- a limit key begins with its named step
         cross join lateral (
-          select s.concurrency_limit from tasker.named_steps s
-          where s.named_step_id = substring(coalesce(k.unknown, k.known) from '^[0-9]+')::int offset 0) s
+          select n.concurrency_limit from tasker.named_tasks_named_steps n
+          where n.named_step_id = substring(coalesce(k.unknown, k.known) from '^[0-9]+')::int and n.concurrency_limit is not null
+          order by n.named_task_id desc limit 1) s
         offset 0) h on true
       where coalesce(k.unknown, k.known) is not null and w.walked < 1000 and (w.walked < 100 or w.found < wanted)),
     seen as (
       select w.*, least(w.queue_at - interval '5 ms', now_ - interval '20 ms') as next_from from walk w where w.walked > 0)
     select array_agg(s.handler_id) filter (where s.has_room), array_agg(s.lane) filter (where s.has_room),
       array_agg(s.limit_key) filter (where s.has_room), array_agg(s.next_from) filter (where s.has_room),
-      array_agg(s.concurrency_limit) filter (where s.has_room), count(*) filter (where s.has_room),
+      count(*) filter (where s.has_room),
       array_agg(s.pair), array_agg(s.limit_key), array_agg(s.next_from), min(s.queue_at) filter (where s.queue_at > now_),
       (select array_agg(coalesce(e.limit_key, '') order by p.pair) from pairs p left join lateral (
         -- where it stopped before the end
         select w.limit_key from walk w where w.pair = p.pair and w.walked >= 100 and (w.walked = 1000 or w.found >= wanted)) e on true)
-    into s_handlers, s_lanes, s_keys, s_from, k_limits, found_, seen_pairs, seen_keys, seen_from, next_at, next_keys
+    into s_handlers, s_lanes, s_keys, s_from, found_, seen_pairs, seen_keys, seen_from, next_at, next_keys
     from seen s;
     -- from the middle to the end is not all
     exit when found_ >= wanted or from_keys <@ array[''];
@@ -74,10 +75,9 @@ begin
       select d.handler_id, d.lane, d.limit_key, d.position, count(*)::int as room from (
         select k.*, c.room, row_number() over (
           partition by k.limit_key order by r.queue_at + make_interval(mins => k.lane), r.task_id, r.step_number) as place
-        from unnest(s_handlers, s_lanes, s_keys, s_from, k_limits) k(handler_id, lane, limit_key, position, concurrency_limit)
+        from unnest(s_handlers, s_lanes, s_keys, s_from) k(handler_id, lane, limit_key, position)
         cross join lateral (
-          select greatest(k.concurrency_limit - count(*), 0)::int as room from tasker.leases l
-          where l.limit_key = k.limit_key and l.limit_key <> '') c
+          select greatest(tasker.limit_of(substring(k.limit_key from '^[0-9]+')::int) - tasker.leases_under(k.limit_key), 0)::int as room offset 0) c
         cross join lateral (
           select r.queue_at, r.task_id, r.step_number from tasker.ready_steps r
           where r.handler_id = k.handler_id and r.lane = k.lane and r.limit_key = k.limit_key and r.queue_at >= k.position and r.queue_at <= now_

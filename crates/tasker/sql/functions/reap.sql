@@ -14,12 +14,15 @@ begin
   update tasker.workers w set last_seen_at = now_ where w.worker_id = (
     select x.worker_id from tasker.workers x where x.worker_id = by_worker and x.last_seen_at < now_ - interval '10 s' for update skip locked);
   reaped := 0; overdue := 0;
-  -- one lease after the other, each task's lock with it: those whose task is locked are passed over, however many, and take nobody's place
+  -- one lease after the other, each task's lock with it: those that somebody holds, or whose task he does, are passed over, however many, and
+  -- take nobody's place
   select array_agg(distinct e.task_id) into held from (
     select l.task_id from (
-      select l.task_id from tasker.leases l
+      select l.task_id, l.step_number from tasker.leases l
       where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at offset 0) l
     cross join lateral (select from tasker.tasks k where k.task_id = l.task_id for no key update skip locked) k
+    cross join lateral (
+      select from tasker.leases x where x.task_id = l.task_id and x.step_number = l.step_number for update skip locked) x
     limit at_most) e;
   if held is not null then
     perform tasker.record_start(held);
@@ -52,14 +55,9 @@ begin
   select array_agg(e.task_id order by e.task_id) into wanted from (
     select d.task_id from (
       select d.task_id from tasker.task_deadlines d where d.deadline <= now_ order by d.deadline, d.task_id offset 0) d
-    cross join lateral (select from tasker.tasks k where k.task_id = d.task_id for no key update skip locked) k
-    -- all that fail_overdue deletes
-    cross join lateral (
-      select count(*) as free from (select from tasker.ready_steps r where r.task_id = d.task_id for update skip locked) r) r
-    cross join lateral (
-      select count(*) as free from (select from tasker.leases l where l.task_id = d.task_id for update skip locked) l) l
-    where r.free = (select count(*) from tasker.ready_steps r where r.task_id = d.task_id)
-      and l.free = (select count(*) from tasker.leases l where l.task_id = d.task_id)
+    cross join lateral (select k.task_id from tasker.tasks k where k.task_id = d.task_id for no key update skip locked) k
+    cross join lateral (select tasker.is_held(k.task_id) as is_held offset 0) h
+    where not h.is_held
     limit at_most) e;
   if wanted is not null then
     foreach t in array wanted loop

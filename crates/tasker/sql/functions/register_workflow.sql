@@ -52,11 +52,6 @@ begin
     select s.named_step_id from tasker.named_steps s
     where s.task_namespace_id = namespace_id and s.task_name = of_name and s.name = u.name offset 0) s
   cross join lateral (select h.handler_id from tasker.handlers h where h.name = u.handler offset 0) h;
-  -- the limit that was registered last counts for the steps of all versions that have one
-  update tasker.named_steps s set concurrency_limit = u.concurrency_limit
-  from unnest(names, limits) u(name, concurrency_limit)
-  where u.concurrency_limit is not null and s.task_namespace_id = namespace_id and s.task_name = of_name and s.name = u.name
-    and s.concurrency_limit is distinct from u.concurrency_limit;
   return id;
 end $$;
 

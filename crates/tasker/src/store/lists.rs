@@ -17,6 +17,13 @@ use crate::{
     readiness::{TaskState, UNFINISHED_TASKS},
 };
 
+/// Whether one of a task's steps runs.
+macro_rules! has_lease {
+    () => {
+        "exists (select from tasker.leases l where l.task_id = k.task_id offset 0)"
+    };
+}
+
 /// A line of a list of tasks.
 #[derive(Clone, Debug, Serialize, Deserialize, FromRow)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -174,10 +181,10 @@ impl TaskFilter {
         match self.state {
             // the claim does not write the task: as the views have it
             Some(TaskState::Pending) => {
-                sql.push(format!(" and k.state = 'pending' and not {HAS_LEASE}"));
+                sql.push(concat!(" and k.state = 'pending' and not ", has_lease!()));
             }
             Some(TaskState::InProgress) => {
-                sql.push(format!(" and (k.state = 'in_progress' or k.state = 'pending' and {HAS_LEASE})"));
+                sql.push(concat!(" and (k.state = 'in_progress' or k.state = 'pending' and ", has_lease!(), ")"));
             }
             Some(state) => {
                 sql.push(" and k.state = ").push_bind(state.as_str()).push("::tasker.task_state");
@@ -235,13 +242,12 @@ const BESIDE: &str = "cross join lateral (select * from tasker.named_tasks n whe
      cross join lateral (select s.name from tasker.task_namespaces s where s.task_namespace_id = n.task_namespace_id offset 0) s
      cross join lateral (select p.tags, p.summary from tasker.task_payloads p where p.task_id = k.task_id offset 0) p";
 
-/// Whether one of a task's steps runs.
-const HAS_LEASE: &str = "exists (select from tasker.leases l where l.task_id = k.task_id offset 0)";
-
 /// The columns of [`TaskListItem`], of the tables that [`TaskFilter::query`] joins.
-const ITEM: &str = "k.task_id, k.named_task_id, s.name || '.' || n.name as workflow, s.name as namespace, n.name, n.version, \
-     case when k.state = 'pending' and exists (select from tasker.leases l where l.task_id = k.task_id offset 0) then 'in_progress' else k.state end as state, k.paused, \
-     k.created_at, k.run_at, k.deadline, k.finished_at, p.tags, p.summary";
+const ITEM: &str = concat!(
+    "k.task_id, k.named_task_id, s.name || '.' || n.name as workflow, s.name as namespace, n.name, n.version, case when k.state = 'pending' and ",
+    has_lease!(),
+    " then 'in_progress' else k.state end as state, k.paused, k.created_at, k.run_at, k.deadline, k.finished_at, p.tags, p.summary"
+);
 
 /// A verb over a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

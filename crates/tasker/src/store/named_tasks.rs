@@ -50,7 +50,7 @@ pub struct NamedStep {
     pub retryable: bool,
     /// The greatest duration of an attempt, in seconds; `None`: unlimited.
     pub timeout: Option<f64>,
-    /// How many steps with this name (and key) may run at once.
+    /// How many steps with this name (and key) may run at once, as this version says: the one that was registered last counts.
     pub concurrency_limit: Option<i32>,
     /// Edges on the longest path from a root: its level.
     pub max_depth_from_root: i32,

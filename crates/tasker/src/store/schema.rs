@@ -78,6 +78,7 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/adopt.sql"),
     include_str!("../../sql/functions/release_steps.sql"),
     include_str!("../../sql/functions/fail_overdue.sql"),
+    include_str!("../../sql/functions/is_held.sql"),
     include_str!("../../sql/functions/reap.sql"),
     include_str!("../../sql/functions/hold_unique_key.sql"),
     include_str!("../../sql/functions/revive_task.sql"),

@@ -282,8 +282,13 @@ fn the_reaper_is_not_held_up_by_a_row_that_somebody_holds() {
         ] {
             sqlx::raw_sql(AssertSqlSafe(rows)).execute(&mut holder).await.unwrap();
         }
-        // nobody waits: whoever did would be refused after a second
-        assert_eq!(reap(db).await, (1, 0), "the second task's lease alone");
+        // nobody waits: whoever did would be refused after a second; and what is held takes nobody's place
+        let reaped: (i32, i32) = sqlx::query_as("select reaped, overdue from tasker.reap(1, '-infinity')")
+            .fetch_one(db.pool())
+            .await
+            .unwrap();
+        assert_eq!(reaped, (1, 0), "the second task's lease alone");
+        assert_eq!(reap(db).await, (0, 0));
         sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
         assert_eq!(reap(db).await, (2, 2));
     });
