@@ -180,16 +180,12 @@ pub(crate) async fn on_step(
     verb: StepVerb<'_>,
     reason: Option<&str>,
 ) -> Result<StepState, Problem> {
-    let action = match verb {
-        StepVerb::Retry => "retry_step",
-        StepVerb::Cancel => "cancel_step",
-        StepVerb::Resolve(_) => "resolve_step",
-        StepVerb::EditInput(_) => "edit_step_input",
-        StepVerb::ChangeLimit(_) => "change_retry_limit",
-    };
-    let object = match verb {
-        StepVerb::ChangeLimit(limit) => format!("{id} {limit}"),
-        _ => id.to_string(),
+    let (action, object) = match verb {
+        StepVerb::Retry => ("retry_step", id.to_string()),
+        StepVerb::Cancel => ("cancel_step", id.to_string()),
+        StepVerb::Resolve(_) => ("resolve_step", id.to_string()),
+        StepVerb::EditInput(_) => ("edit_step_input", id.to_string()),
+        StepVerb::ChangeLimit(limit) => ("change_retry_limit", format!("{id} {limit}")),
     };
     let by = caller.asks(app, action, &object, reason).await?;
     let state = app.tasker.store().to_step(verb, id, by).await?;

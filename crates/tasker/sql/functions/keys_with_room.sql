@@ -16,12 +16,12 @@ begin
     -- at least a hundred keys a pair; more, up to a thousand, while they give less than is wanted
     walk as (
       select p.pair, p.handler_id, p.lane, p.after_key collate "C" as limit_key, null::timestamptz as position, null::timestamptz as queue_at,
-        null::int as concurrency_limit, false as has_room, 0 as walked, 0 as found, (
+        false as has_room, 0 as walked, 0 as found, (
           select min(k.place) from unnest(known_pairs, known_keys) with ordinality k(pair, limit_key, place)
           where k.pair = p.pair and k.limit_key > p.after_key collate "C") as next_known
       from pairs p
       union all
-      select w.pair, w.handler_id, w.lane, coalesce(k.unknown, k.known), k.position, h.queue_at, h.concurrency_limit, coalesce(h.has_room, false),
+      select w.pair, w.handler_id, w.lane, coalesce(k.unknown, k.known), k.position, h.queue_at, coalesce(h.has_room, false),
         w.walked + 1, w.found + coalesce(h.has_room, false)::int, w.next_known + (k.unknown is null)::int
       from walk w
       cross join lateral (
@@ -35,7 +35,7 @@ begin
           order by r.limit_key limit 1) u on true
         offset 0) k
       left join lateral (
-        select r.queue_at, s.concurrency_limit, r.queue_at <= now_ and s.concurrency_limit > (
+        select r.queue_at, r.queue_at <= now_ and s.concurrency_limit > (
           select count(*) from tasker.leases l where l.limit_key = coalesce(k.unknown, k.known) and l.limit_key <> '') as has_room
         from (
           select r.queue_at from tasker.ready_steps r
