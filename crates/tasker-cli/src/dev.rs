@@ -39,10 +39,10 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
         () = session.stop.cancelled() => return Ok(Ending::Interrupted),
     };
     tasker.migrate().await?;
+    let (listener, access) = args.listen.open(&tasker).await?;
     if !args.without_examples {
         register(&tasker).await?;
     }
-    let (listener, access) = args.listen.open(&tasker).await?;
     let base_dir =
         std::env::current_dir().map_err(|why| Failure::unable(format!("the working folder is not there: {why}")))?;
     for (name, handler) in handlers::built_in(&Options { allow_command: true, allow_private_hosts: true, base_dir }) {

@@ -36,8 +36,8 @@ pub async fn json_text<S: Send + Sync>(request: Request, state: &S) -> Result<Bo
     let bytes = bytes(request, state).await?;
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad_body", "the body is not UTF-8"))?;
-    // an empty body says nothing
-    let text = if text.trim().is_empty() { "{}" } else { text };
+    // no body says nothing
+    let text = if text.is_empty() { "{}" } else { text };
     let read = json::check(text).map_err(|why| Problem::bad("json", format!("the body: {why}")))?;
     // a list would do for an object whose members come in their order
     match read.get().starts_with('{') {

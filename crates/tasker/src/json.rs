@@ -2,8 +2,10 @@
 //!
 //! It is stricter than serde_json and PostgreSQL's `jsonb` together, so that what it lets in can be read by both for
 //! ever: at most 1 MiB and 64 levels deep, no NUL character, no half of a surrogate pair, and numbers that both hold
-//! (integers of 64 bits; others finite, at most 64 characters long, their exponent between -308 and 308). A name that
-//! stands twice in an object is let in: the last one counts, for PostgreSQL as for serde_json.
+//! (integers of 64 bits; others finite, at most 64 characters long, their exponent between -308 and 308). No name stands
+//! twice in an object: whoever reads the first value and whoever reads the last would not mean the same.
+
+use std::{borrow::Cow, collections::HashSet};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,6 +18,8 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
 const MAX_NUMBER_CHARS: usize = 64;
+/// Of a name in a message.
+const MAX_NAME_BYTES: usize = 64;
 const MAX_EXPONENT: u32 = 308;
 
 /// Why a JSON text is refused. An offset counts bytes from the text's beginning.
@@ -51,6 +55,14 @@ pub enum Invalid {
         /// Where its escape begins.
         offset: usize,
     },
+    /// A name stands twice in an object.
+    #[error("the name {name:?} stands twice in an object of the JSON (the second time at byte {offset})")]
+    Twice {
+        /// The name, its end cut off where it is long.
+        name: String,
+        /// Where it begins for the second time.
+        offset: usize,
+    },
     /// A number that is not held exactly enough by every reader.
     #[error("the number {text} in the JSON {reason} (at byte {offset})")]
     Number {
@@ -72,7 +84,7 @@ pub fn check(text: &str) -> Result<Box<RawValue>, Invalid> {
         return Err(Invalid::TooLarge { bytes: text.len() });
     }
     let raw: &RawValue = serde_json::from_str(text).map_err(|error| Invalid::Syntax { reason: error.to_string() })?;
-    Scan { text, at: 0 }.run()?;
+    Scan { text, at: 0, names: Vec::new() }.run()?;
     Ok(raw.to_owned())
 }
 
@@ -109,24 +121,25 @@ pub fn clean(text: &str, max_bytes: usize) -> String {
 struct Scan<'a> {
     text: &'a str,
     at: usize,
+    /// Those seen so far, of each array and object that is open here.
+    names: Vec<HashSet<Cow<'a, str>>>,
 }
 
 impl Scan<'_> {
     fn run(mut self) -> Result<(), Invalid> {
-        let mut depth = 0;
         while let Some(byte) = self.byte() {
             match byte {
                 b'"' => self.string()?,
                 b'-' | b'0'..=b'9' => self.number()?,
                 b'[' | b'{' => {
-                    depth += 1;
-                    if depth > MAX_DEPTH {
+                    if self.names.len() == MAX_DEPTH {
                         return Err(Invalid::TooDeep { offset: self.at });
                     }
+                    self.names.push(HashSet::new());
                     self.at += 1;
                 }
                 b']' | b'}' => {
-                    depth -= 1;
+                    self.names.pop();
                     self.at += 1;
                 }
                 _ => self.at += 1,
@@ -139,8 +152,9 @@ impl Scan<'_> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// From the opening quote to behind the closing one.
+    /// From the opening quote to behind the closing one; where a colon follows, it is a name.
     fn string(&mut self) -> Result<(), Invalid> {
+        let offset = self.at;
         self.at += 1;
         while let Some(byte) = self.byte() {
             self.at += match byte {
@@ -150,7 +164,18 @@ impl Scan<'_> {
             };
         }
         self.at += 1;
-        Ok(())
+        let quoted = &self.text[offset..self.at];
+        if !self.text[self.at..].trim_start().starts_with(':') {
+            return Ok(());
+        }
+        let name = match quoted.contains('\\') {
+            true => serde_json::from_str::<String>(quoted).unwrap_or_default().into(),
+            false => Cow::from(&quoted[1..quoted.len() - 1]),
+        };
+        match self.names.last_mut().and_then(|names| names.replace(name)) {
+            Some(name) => Err(Invalid::Twice { name: clean(&name, MAX_NAME_BYTES), offset }),
+            None => Ok(()),
+        }
     }
 
     /// The length of the escape that begins here, that of a surrogate pair being one escape.
@@ -217,11 +242,18 @@ mod tests {
             |at| format!("a string in the JSON holds the NUL character, which PostgreSQL cannot store (at byte {at})");
         let half =
             |at| format!("a string in the JSON holds half of a surrogate pair, which is no character (at byte {at})");
+        let twice = |name, at| {
+            format!("the name \"{name}\" stands twice in an object of the JSON (the second time at byte {at})")
+        };
         let near = "is not between -1e308 and 1e308, or too near to zero";
         let cases = [
             (r#" {"b": 1,"a" : [1.50, -0]} "#, r#"ok {"b": 1,"a" : [1.50, -0]}"#.to_string()),
             ("null", "ok null".into()),
-            (r#"{"a":1,"a":2}"#, r#"ok {"a":1,"a":2}"#.into()),
+            (r#"{"a":1,"b":{"a":[{"a":2},{"a":"b"}]}}"#, r#"ok {"a":1,"b":{"a":[{"a":2},{"a":"b"}]}}"#.into()),
+            (r#"{"a":":","b":"a"}"#, r#"ok {"a":":","b":"a"}"#.into()),
+            (r#"{"a":1,"a":2}"#, twice("a", 7)),
+            (r#"[{"b":1,"a":[],"é":{}, "\u00e9" : 2}]"#, twice("é", 24)),
+            (r#"{"a\"b":1,"a\u0022b":2}"#, twice("a\\\"b", 10)),
             ("18446744073709551615", "ok 18446744073709551615".into()),
             ("-9223372036854775808", "ok -9223372036854775808".into()),
             ("1e308", "ok 1e308".into()),

@@ -50,13 +50,11 @@ pub(crate) async fn list(
     Query(which): Query<Which>,
 ) -> Result<Listed<WorkflowStep>, Problem> {
     let limit = limit(which.limit)?;
-    let steps = match &which.name {
-        Some(name) => Steps::Named(name),
-        None => match which.from.unwrap_or(0) {
-            from @ 0.. => Steps::From(from, limit as i32 + 1),
-            _ => return Err(Problem::bad("bad_query", "from is a step's number, from 0")),
-        },
-    };
+    let from = which.from.unwrap_or(0);
+    if from < 0 {
+        return Err(Problem::bad("bad_query", "from is a step's number, from 0"));
+    }
+    let steps = which.name.as_deref().map_or(Steps::From(from, limit as i32 + 1), Steps::Named);
     let store = app.tasker.store();
     let items = store.workflow_steps(task_id, steps, !which.without_results.unwrap_or(false)).await?;
     if items.is_empty() && store.task(task_id).await?.is_none() {

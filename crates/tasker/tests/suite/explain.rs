@@ -266,7 +266,7 @@ async fn random_play<'a>(db: &'a TestDatabase, chance: &mut Chance) -> (String, 
     (graph, history, play)
 }
 
-/// No cause exactly where the step is ready.
+/// No cause exactly where the step is ready, and exactly where a claim gets it.
 async fn complete(play: &Play<'_>, name: &str, what: &str) {
     let task = play.tasks.last().unwrap();
     let number = play.number(name);
@@ -275,7 +275,13 @@ async fn complete(play: &Play<'_>, name: &str, what: &str) {
         .db
         .value(&format!("select ready_for_execution from tasker.step_readiness_statuses where task_id = '{task}' and step_number = {number}"))
         .await;
-    assert_eq!(ready, !causes.iter().any(|cause| cause.blocks), "{what}: {causes:?}");
+    let blocks = causes.iter().any(|cause| cause.blocks);
+    assert_eq!(ready, !blocks, "{what}: {causes:?}");
+    let mut transaction = play.db.pool().begin().await.unwrap();
+    let handler = play.worker.handler(&play.definition.steps[number as usize].handler);
+    let reply = play.worker.exchange(&mut transaction, &[], &[handler], 1, Some(*task)).await.unwrap();
+    transaction.rollback().await.unwrap();
+    assert_eq!(reply.claimed.len(), usize::from(!blocks), "{what}: {causes:?}");
     let only_time =
         |reason: &Option<String>| matches!(reason.as_deref(), Some("waiting_for_retry" | "scheduled_for_later"));
     let (reason, at): (Option<String>, Option<Moment>) =

@@ -534,7 +534,7 @@ impl<'a> Game<'a> {
         Ok(cases)
     }
 
-    /// 2.6: causes are complete (none exactly where a step is ready) and sound (by the rules, without them it is ready).
+    /// 2.6: causes are complete (none exactly where a step is ready, and a claim would get it) and sound (by the rules, without them it is ready).
     async fn explain(&mut self) -> Result<(), String> {
         let sample: Vec<(usize, usize)> =
             (0..20).map(|_| (self.chance.of(self.world.tasks.len()), self.chance.of(self.world.nodes.len()))).collect();
@@ -554,6 +554,16 @@ impl<'a> Game<'a> {
                 &reason.is_some(),
                 &!causes.is_empty(),
             )?;
+            // (a clock that has gone back finds what became due by the clock before it in the queue at that instant)
+            if place == 0 && self.world.now >= self.latest {
+                let is_claimed = self.would_be_claimed(task, step).await;
+                self.same(
+                    task,
+                    &format!("whether a claim gets step {step} ({causes:?})"),
+                    &causes.is_empty(),
+                    &is_claimed,
+                )?;
+            }
             let waits = matches!(reason, Some("waiting_for_retry" | "scheduled_for_later"));
             let start_at = causes.iter().find_map(|row| row.4);
             let due = match self.world.tasks[task].steps[step].due {
@@ -585,6 +595,15 @@ impl<'a> Game<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A claim for this step alone, taken back.
+    async fn would_be_claimed(&self, task: usize, step: usize) -> bool {
+        let mut transaction = self.db.pool().begin().await.unwrap();
+        let (id, handler) = (self.world.tasks[task].id, self.worker.handler(&self.world.nodes[step].handler));
+        let reply = self.worker.exchange(&mut transaction, &[], &[handler], 1, Some(id)).await.unwrap();
+        transaction.rollback().await.unwrap();
+        !reply.claimed.is_empty()
     }
 
     async fn relationships(&mut self) -> Result<(), String> {

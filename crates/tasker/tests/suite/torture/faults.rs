@@ -27,7 +27,7 @@ use crate::support::{Chance, Fate, Proxy};
 /// How often the tables of what is under way are vacuumed.
 const VACUUM_INTERVAL: Duration = Duration::from_secs(60);
 const WORKERS: usize = 4;
-const ZOMBIES: usize = 6;
+const ZOMBIES: usize = 8;
 const SUBMITTERS: usize = 3;
 /// What is live at most: so much that there is always work, and never a heap that hides a standstill.
 const LIVE: i64 = 120;

@@ -313,7 +313,7 @@ fn read(line: &str) -> Line {
 }
 
 /// The greatest time from a death until its step may run again, in milliseconds: the lease, a second, what the server is away, and a busy machine's own delays.
-const RECOVERED: i64 = 20_000;
+const RECOVERED: i64 = 10_000;
 
 /// How long it took from a death until others could go on with what it held: the median and the greatest, in milliseconds.
 async fn recoveries(torture: &Torture, lines: &[Line]) -> (i64, i64) {
