@@ -187,7 +187,7 @@ async fn roam(url: &str, log: Log) {
                 None => {
                     let answers: Vec<String> = row.get::<Option<_>, _>("answers").unwrap_or_default();
                     for ((task, step, claim), answer) in held.iter().zip(answers) {
-                        log.says(&answer, tasker::step_id(*task, *step), *claim, 0);
+                        log.says(&answer, tasker::step_id(*task, *step), *claim, std::process::id());
                     }
                 }
                 Some(claim) => {
