@@ -99,7 +99,7 @@ impl From<Error> for Problem {
                     "cursor_gone" => StatusCode::GONE,
                     "not_the_primary" => return Problem::unavailable(&message),
                     "isolation_too_high" => return Problem::internal(&message),
-                    "too_large" | "idempotency_key_reused" => StatusCode::UNPROCESSABLE_ENTITY,
+                    "too_large" | "too_many" | "idempotency_key_reused" => StatusCode::UNPROCESSABLE_ENTITY,
                     code if code.starts_with("bad_") => StatusCode::UNPROCESSABLE_ENTITY,
                     code if code.starts_with("unknown_") => StatusCode::NOT_FOUND,
                     // the present state is the reason

@@ -20,6 +20,8 @@ pub const LETTERS: usize = 30;
 const PASSING: f64 = 12.0 - BETWEEN;
 /// Where edges pass in more places than that, they go straight, behind what is in their way.
 const MOST_PASSING: usize = 50_000;
+/// And where all of them together have more bends than that.
+const MOST_BENDS: usize = 200_000;
 /// Up to so many places (steps, and where edges pass levels) crossings are avoided with care, up to the second with less, and beyond it not at all.
 const CARE: usize = 600;
 const SOME_CARE: usize = 6_000;
@@ -78,7 +80,8 @@ impl Short {
             farthest[*from] = farthest[*from].max(level[*to]);
         }
         let passing: usize = level.iter().zip(&farthest).map(|(from, to)| (to - from).saturating_sub(1)).sum();
-        if passing > MOST_PASSING {
+        let bends: usize = graph.edges.iter().map(|(from, to)| level[*to].saturating_sub(level[*from] + 1)).sum();
+        if passing > MOST_PASSING || bends > MOST_BENDS {
             return Short { level, edges: graph.edges.clone(), ways: vec![Vec::new(); graph.edges.len()] };
         }
         let mut short = Short { level, edges: Vec::new(), ways: Vec::new() };

@@ -18,6 +18,7 @@ use tasker::{
     store::{Graph, GraphNode},
     workflow::Definition,
 };
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -27,6 +28,8 @@ pub use layout::Layout;
 const KEPT: usize = 200;
 /// Of how many steps a state is read at most.
 const MAX_STEPS: i64 = 100_000;
+/// How many edges a picture has at most, where others ask for it.
+const MAX_EDGES: usize = 200_000;
 
 /// What a picture is written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema, async_graphql::Enum)]
@@ -81,23 +84,33 @@ pub struct Drawn {
     layout: Layout,
 }
 
-/// The layouts that are at hand, by workflow.
-#[derive(Clone, Default)]
-pub struct Layouts(Arc<RwLock<HashMap<i32, Arc<Drawn>>>>);
+/// The layouts that are at hand, by workflow, and whose turn it is to draw.
+#[derive(Clone)]
+pub struct Layouts {
+    kept: Arc<RwLock<HashMap<i32, Arc<Drawn>>>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Layouts {
+    fn default() -> Self {
+        Layouts { kept: Arc::default(), turns: Arc::new(Semaphore::new(1)) }
+    }
+}
 
 impl Layouts {
     /// A picture of a workflow's version.
     ///
     /// # Errors
-    /// [`Error::Refused`] (`unknown_workflow`), [`Error::Database`].
+    /// [`Error::Refused`] (`unknown_workflow`, `too_many`), [`Error::Database`].
     pub async fn of_workflow(&self, tasker: &Tasker, named_task_id: i32, format: Format) -> Result<String, Error> {
-        Ok(write(&*self.drawn(tasker, named_task_id).await?, None, format))
+        let drawn = self.drawn(tasker, named_task_id).await?;
+        self.apart(move || write(&drawn, None, format)).await
     }
 
     /// A picture of a task, with its steps' states. Two statements whatever its size; three more when the workflow is drawn for the first time.
     ///
     /// # Errors
-    /// [`Error::Refused`] (`unknown_task`), [`Error::Database`].
+    /// [`Error::Refused`] (`unknown_task`, `too_many`), [`Error::Database`].
     pub async fn of_task(&self, tasker: &Tasker, task_id: Uuid, format: Format) -> Result<String, Error> {
         let store = tasker.store();
         let Some((named_task_id, _)) = store.workflow_of(task_id).await? else {
@@ -105,24 +118,37 @@ impl Layouts {
         };
         let drawn = self.drawn(tasker, named_task_id).await?;
         let steps = StepReadinessStatus::for_tasks(store, &[task_id], MAX_STEPS).await?;
-        Ok(write(&drawn, Some(&steps), format))
+        self.apart(move || write(&drawn, Some(&steps), format)).await
     }
 
     async fn drawn(&self, tasker: &Tasker, named_task_id: i32) -> Result<Arc<Drawn>, Error> {
-        if let Some(drawn) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&named_task_id) {
+        if let Some(drawn) = self.kept.read().unwrap_or_else(PoisonError::into_inner).get(&named_task_id) {
             return Ok(drawn.clone());
         }
         let graph = tasker.store().graph(named_task_id).await?;
-        // a large graph takes some time
-        let drawn = tokio::task::spawn_blocking(move || Arc::new(draw(graph)))
-            .await
-            .map_err(|_| Error::Refused { code: "bad_diagram".into(), message: "this graph cannot be drawn".into() })?;
-        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if graph.edges.len() > MAX_EDGES {
+            let message = format!("this graph has {} edges, and a picture has at most {MAX_EDGES}", graph.edges.len());
+            return Err(Error::Refused { code: "too_many".into(), message });
+        }
+        let drawn = self.apart(move || Arc::new(draw(graph))).await?;
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT {
             kept.clear();
         }
         kept.insert(named_task_id, drawn.clone());
         Ok(drawn)
+    }
+
+    /// A large graph takes some time: one after the other, and on a thread on which nobody waits for anything else.
+    async fn apart<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let turn = self.turns.clone().acquire_owned().await;
+        let worked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        worked
+            .await
+            .map_err(|_| Error::Refused { code: "bad_diagram".into(), message: "this graph cannot be drawn".into() })
     }
 }
 
