@@ -37,6 +37,8 @@ pub enum Access {
 pub(crate) const SCHEME: &str = "key";
 /// How long a key that was good is taken for good, and so how late a revocation holds at most.
 pub(crate) const KNOWN: Duration = Duration::from_secs(5);
+/// Within what time the same is not asked again of one who follows.
+pub(crate) const ASKED: Duration = Duration::from_secs(1);
 /// How long a reason is at most, in characters: it stands in every transition that it is the reason of.
 const MAX_REASON: usize = 2000;
 /// How many keys are remembered.
@@ -49,6 +51,8 @@ pub(crate) struct Door {
     /// What each route takes.
     routes: Arc<HashMap<(Method, String), Permission>>,
     known: Arc<Mutex<HashMap<String, (ApiKey, Instant)>>>,
+    /// Whether keys whose bearers follow are still good, and when that was asked: once for all who follow with one.
+    still_good: Arc<tokio::sync::Mutex<HashMap<Uuid, (bool, Instant)>>>,
 }
 
 impl Door {
@@ -62,7 +66,7 @@ impl Door {
                 }
             }
         }
-        Door { access, routes: Arc::new(routes), known: Arc::default() }
+        Door { access, routes: Arc::new(routes), known: Arc::default(), still_good: Arc::default() }
     }
 
     /// The bearer of the key in the headers.
@@ -177,9 +181,16 @@ impl Caller {
 
     /// Whether his key, if he needed one, is still good for something.
     pub async fn is_still_good(&self, app: &App) -> bool {
-        match &self.key {
-            None => true,
-            Some(key) => app.tasker.store().is_good_key(key.api_key_id).await.unwrap_or(true),
+        let Some(key) = &self.key else { return true };
+        let mut asked = app.door.still_good.lock().await;
+        match asked.get(&key.api_key_id) {
+            Some((is_good, since)) if since.elapsed() < ASKED => *is_good,
+            _ => {
+                let is_good = app.tasker.store().is_good_key(key.api_key_id).await.unwrap_or(true);
+                asked.retain(|_, (_, since)| since.elapsed() < ASKED);
+                asked.insert(key.api_key_id, (is_good, Instant::now()));
+                is_good
+            }
         }
     }
 

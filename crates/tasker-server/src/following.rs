@@ -1,6 +1,6 @@
 //! Who follows what happens, through whichever door: from where on, what of it concerns him, and until when: his key ends what it began.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -8,15 +8,12 @@ use tasker::{
     Error,
     events::{Batch, Cursor, Event, KINDS, Subscription, Told},
 };
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, Interval, MissedTickBehavior},
-};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use uuid::Uuid;
 
 use crate::{
     App,
-    access::{Caller, KNOWN},
+    access::{ASKED, Caller, KNOWN},
     problem::Problem,
 };
 
@@ -36,6 +33,11 @@ pub(crate) struct Wanted {
     pub after: Option<String>,
 }
 
+/// How often the key is asked for: what was asked for another a moment ago counts, and all in all it is not known for longer than others are.
+const CHECK: Duration = KNOWN.saturating_sub(ASKED);
+/// How long who hears of nothing that concerns him is not told where he is.
+const QUIET: Duration = Duration::from_secs(15);
+
 /// Who follows.
 pub(crate) struct Following {
     events: Subscription,
@@ -43,9 +45,22 @@ pub(crate) struct Following {
     caller: Caller,
     kinds: Option<Vec<String>>,
     app: App,
-    /// When the key is asked for again, however much happens.
-    checks: Interval,
+    /// When the key was asked for, and where he was told that he is.
+    checked: Instant,
+    told: Instant,
+    /// What is being told, and up to where.
+    batch: Option<(Arc<Batch>, usize)>,
+    /// Whose tasks its events are of.
+    names: HashMap<Uuid, Option<Names>>,
     _place: OwnedSemaphorePermit,
+}
+
+/// What comes next.
+pub(crate) enum Next<T> {
+    /// Something that happened and concerns him, as it is written down.
+    Happened(T),
+    /// Nothing that concerns him has happened for a while: he is here now.
+    Place(Cursor),
 }
 
 /// Something that happened and concerns him, with what the views say since.
@@ -98,15 +113,16 @@ impl Following {
                 format!("kind is task, step, or some of these, with commas between them: {}", KINDS.join(", ")),
             ));
         }
-        let mut checks = tokio::time::interval_at(Instant::now() + KNOWN, KNOWN);
-        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Following {
             events: app.tasker.follow(after, task_id),
             namespace,
             caller,
             kinds,
             app,
-            checks,
+            checked: Instant::now(),
+            told: Instant::now(),
+            batch: None,
+            names: HashMap::new(),
             _place: place,
         })
     }
@@ -116,22 +132,56 @@ impl Following {
         self.events.place()
     }
 
-    /// What happened next. `None`: the server ends, the database is gone, or the key is good for nothing any more; who still may comes back with the last
-    /// place.
-    pub async fn next(&mut self) -> Option<Arc<Batch>> {
+    /// What comes next, one thing at a time: who does not take what he is told has no more of it written down. `None`: the server ends, the database is gone,
+    /// or the key is good for nothing any more; who still may comes back with the last place.
+    pub async fn next<T>(&mut self, write: impl Fn(Happened<'_>) -> Option<T>) -> Option<Next<T>> {
+        loop {
+            let (batch, at) = match self.batch.take() {
+                Some(begun) => begun,
+                None => {
+                    self.names.clear();
+                    (self.batch().await?, 0)
+                }
+            };
+            let Some(event) = batch.events.get(at) else {
+                // within a window the place names a task, which may be another's
+                if self.told.elapsed() >= QUIET && batch.next.is_whole() {
+                    self.told = Instant::now();
+                    return Some(Next::Place(batch.next.clone()));
+                }
+                // a page of nothing of his own is not all that there is to do here
+                tokio::task::yield_now().await;
+                continue;
+            };
+            if self.app.stop.is_cancelled() || !self.may_go_on().await {
+                return None;
+            }
+            let written = batch.told(event).and_then(|told| {
+                let read = || serde_json::from_str(told.task.get()).ok();
+                self.names.entry(event.task_id).or_insert_with(read);
+                let names = self.names.get(&event.task_id)?.as_ref()?;
+                self.concerns(event, names).then_some(Happened { told, names }).and_then(&write)
+            });
+            self.batch = Some((batch, at + 1));
+            if let Some(written) = written {
+                self.told = Instant::now();
+                return Some(Next::Happened(written));
+            }
+        }
+    }
+
+    /// The next batch of events.
+    async fn batch(&mut self) -> Option<Arc<Batch>> {
         loop {
             let batch = tokio::select! {
                 biased;
                 () = self.app.stop.cancelled() => return None,
-                _ = self.checks.tick() => None,
+                () = tokio::time::sleep_until(self.checked + CHECK) => None,
                 batch = self.events.next() => Some(batch),
             };
             match batch {
-                None => {
-                    if !self.caller.is_still_good(&self.app).await {
-                        return None;
-                    }
-                }
+                None if self.may_go_on().await => {}
+                None => return None,
                 Some(Ok(batch)) => return Some(batch),
                 Some(Err(error)) => {
                     if !matches!(error, Error::Database(_)) {
@@ -143,17 +193,13 @@ impl Following {
         }
     }
 
-    /// What of it concerns him, each as it is written down.
-    pub fn of<T>(&self, batch: &Batch, write: impl Fn(Happened<'_>) -> Option<T>) -> Vec<T> {
-        let mut known: HashMap<Uuid, Option<Names>> = HashMap::new();
-        let mut written = Vec::new();
-        for told in batch.told() {
-            let names = known.entry(told.event.task_id).or_insert_with(|| serde_json::from_str(told.task.get()).ok());
-            if let Some(names) = names.as_ref().filter(|names| self.concerns(told.event, names)) {
-                written.extend(write(Happened { told, names }));
-            }
+    /// Whether his key is still good, which is asked now and then, however much happens.
+    async fn may_go_on(&mut self) -> bool {
+        if self.checked.elapsed() < CHECK {
+            return true;
         }
-        written
+        self.checked = Instant::now();
+        self.caller.is_still_good(&self.app).await
     }
 
     fn concerns(&self, event: &Event, names: &Names) -> bool {

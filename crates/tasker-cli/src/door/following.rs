@@ -102,7 +102,13 @@ impl Following {
                     }
                 };
                 self.place = subscription.place().map(|place| place.as_str().to_owned());
-                batch.told().filter_map(data).map(|text| Happened::read(&text)).collect()
+                batch
+                    .events
+                    .iter()
+                    .filter_map(|event| batch.told(event))
+                    .filter_map(data)
+                    .map(|text| Happened::read(&text))
+                    .collect()
             }
             Events::Http(server, response, heard) => {
                 let message = loop {

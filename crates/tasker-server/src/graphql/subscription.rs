@@ -1,14 +1,14 @@
 //! What can be followed: the events, from the one reader that reads for all who follow; so whoever follows costs no statements of his own.
 
 use async_graphql::{Context, SimpleObject};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, stream};
 use serde::Deserialize;
 use tasker::{access::Permission, context::TaskExecutionContext, events::Told, readiness::StepReadinessStatus};
 use uuid::Uuid;
 
 use super::{scalars::loads, takes, task::Transition};
 use crate::{
-    following::{Following, Happened, Wanted},
+    following::{Following, Happened, Next, Wanted},
     problem::Problem,
 };
 
@@ -102,10 +102,12 @@ impl Subscription {
         let wanted = Wanted { task_id, namespace, kinds, after };
         let following = Following::begin(scope.app.clone(), scope.caller.clone(), wanted).await?;
         loads.begun.notify_one();
-        let batches = stream::unfold(following, |mut following| async move {
-            let batch = following.next().await?;
-            Some((stream::iter(following.of(&batch, Event::of)), following))
-        });
-        Ok(batches.flatten())
+        Ok(stream::unfold(following, |mut following| async move {
+            loop {
+                if let Next::Happened(event) = following.next(Event::of).await? {
+                    return Some((event, following));
+                }
+            }
+        }))
     }
 }

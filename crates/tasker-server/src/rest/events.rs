@@ -21,7 +21,7 @@ use crate::{
     App,
     access::Caller,
     answer::Query,
-    following::{Following, Happened, Names, Wanted},
+    following::{Following, Happened, Names, Next, Wanted},
     problem::Problem,
 };
 
@@ -100,14 +100,13 @@ pub(crate) async fn stream(
     // a client that loses its connection before anything concerns it comes back to here
     let begin = following.place().map(|place| sse::Event::default().id(place.as_str()));
     let messages = stream::unfold(following, |mut following| async move {
-        let batch = following.next().await?;
-        let mut messages = following.of(&batch, message);
-        if messages.is_empty() {
-            messages.push(sse::Event::default().id(batch.next.as_str()));
-        }
-        Some((stream::iter(messages), following))
+        let message = match following.next(message).await? {
+            Next::Happened(message) => message,
+            Next::Place(place) => sse::Event::default().id(place.as_str()),
+        };
+        Some((message, following))
     });
-    let messages = stream::iter(begin).chain(messages.flatten()).map(Ok::<_, Infallible>);
+    let messages = stream::iter(begin).chain(messages).map(Ok::<_, Infallible>);
     Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 

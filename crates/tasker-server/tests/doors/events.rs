@@ -14,9 +14,10 @@ use tasker::access::Role;
 use crate::support::{Doors, request, wide, with_doors, with_doors_and_keys};
 
 /// A connection on which events come.
-struct Stream {
+pub struct Stream {
     body: BodyDataStream,
     text: String,
+    ids: Vec<String>,
 }
 
 impl Stream {
@@ -24,7 +25,7 @@ impl Stream {
         Stream::with_key(doors, query, last, "").await
     }
 
-    async fn with_key(doors: &Doors, query: &str, last: Option<&str>, key: &str) -> Stream {
+    pub async fn with_key(doors: &Doors, query: &str, last: Option<&str>, key: &str) -> Stream {
         use tower::ServiceExt;
         let mut request = request(Method::GET, &format!("/v1/events?{query}"));
         if !key.is_empty() {
@@ -36,11 +37,11 @@ impl Stream {
         let response = doors.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Stream { body: response.into_body().into_data_stream(), text: String::new() }
+        Stream { body: response.into_body().into_data_stream(), text: String::new(), ids: Vec::new() }
     }
 
     /// The next event: its id, its name, its data. `None`: the stream has ended.
-    async fn next(&mut self) -> Option<(String, String, Value)> {
+    pub async fn next(&mut self) -> Option<(String, String, Value)> {
         loop {
             if let Some((message, rest)) = self.text.split_once("\n\n") {
                 let of = |name: &str| {
@@ -48,6 +49,7 @@ impl Stream {
                     line.unwrap_or_default().to_owned()
                 };
                 let told = (of("id"), of("event"), of("data"));
+                self.ids.push(told.0.clone());
                 self.text = rest.to_owned();
                 if !told.2.is_empty() {
                     return Some((told.0, told.1, serde_json::from_str(&told.2).unwrap()));
@@ -61,12 +63,17 @@ impl Stream {
     }
 
     /// The first id that is told, with an event or without.
-    async fn first_id(&mut self) -> String {
+    pub async fn first_id(&mut self) -> String {
         while !self.text.contains("\n\n") {
             let chunk = tokio::time::timeout(Duration::from_secs(20), self.body.next()).await.expect("an id in time");
             self.text += std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap();
         }
         self.text.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned()
+    }
+
+    /// All ids that were told so far, with an event or without.
+    pub fn ids(&self) -> Vec<String> {
+        self.ids.iter().filter(|id| !id.is_empty()).cloned().collect()
     }
 
     async fn kinds(&mut self, how_many: usize) -> Vec<String> {

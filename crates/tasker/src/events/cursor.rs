@@ -23,7 +23,7 @@ impl Cursor {
     }
 
     /// Whether everything up to here was read, and this is not within a window.
-    pub(super) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.0.matches('/').count() == 1
     }
 

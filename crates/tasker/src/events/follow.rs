@@ -2,7 +2,6 @@
 //! reads by itself up to where the others are; nobody waits for it.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -34,7 +33,7 @@ const BEHIND: usize = 32;
 pub struct Batch {
     /// What happened.
     pub events: Vec<Event>,
-    /// What the views say now of the tasks and steps to which it happened, each once.
+    /// What the views say now of the tasks and steps to which it happened, each once, by what they are about.
     pub payloads: Vec<Payload>,
     /// Where to go on.
     pub next: Cursor,
@@ -52,14 +51,19 @@ pub struct Told<'a> {
 }
 
 impl Batch {
-    /// Each event with what the views said of its task and its step.
-    pub fn told(&self) -> impl Iterator<Item = Told<'_>> {
-        let payloads: HashMap<_, _> =
-            self.payloads.iter().map(|payload| ((payload.task_id, payload.step_number), &*payload.json)).collect();
-        self.events.iter().filter_map(move |event| {
-            let of = |step| payloads.get(&(event.task_id, step)).copied();
-            Some(Told { event, task: of(None)?, step: event.step_number.and_then(|step| of(Some(step))) })
-        })
+    /// Events, and what the views say of what they are about.
+    fn new(events: Vec<Event>, mut payloads: Vec<Payload>, next: Cursor) -> Batch {
+        payloads.sort_unstable_by_key(Payload::about);
+        Batch { events, payloads, next }
+    }
+
+    /// What the views said of an event's task and its step.
+    pub fn told<'a>(&'a self, event: &'a Event) -> Option<Told<'a>> {
+        let of = |step| {
+            let found = self.payloads.binary_search_by_key(&(event.task_id, step), Payload::about);
+            found.ok().map(|place| &*self.payloads[place].json)
+        };
+        Some(Told { event, task: of(None)?, step: event.step_number.and_then(|step| of(Some(step))) })
     }
 }
 
@@ -71,7 +75,7 @@ struct Page {
 
 impl Page {
     fn empty(from: Cursor, next: Cursor) -> Page {
-        Page { from, batch: Arc::new(Batch { events: Vec::new(), payloads: Vec::new(), next }) }
+        Page { from, batch: Arc::new(Batch::new(Vec::new(), Vec::new(), next)) }
     }
 
     /// Up to where its window goes.
@@ -187,7 +191,7 @@ async fn batch(store: &Store, window: Window) -> Result<Batch, Error> {
         true => Vec::new(),
         false => store.event_payloads(&window.events).await?,
     };
-    Ok(Batch { events: window.events, payloads, next: window.next })
+    Ok(Batch::new(window.events, payloads, window.next))
 }
 
 /// What happens, batch by batch, from a place on.
@@ -266,6 +270,6 @@ impl Subscription {
         let Some(task_id) = self.task_id else { return (!batch.events.is_empty()).then(|| batch.clone()) };
         let events: Vec<Event> = batch.events.iter().filter(|event| event.task_id == task_id).cloned().collect();
         let payloads = || batch.payloads.iter().filter(|payload| payload.task_id == task_id).cloned().collect();
-        (!events.is_empty()).then(|| Arc::new(Batch { payloads: payloads(), events, next: batch.next.clone() }))
+        (!events.is_empty()).then(|| Arc::new(Batch::new(events, payloads(), batch.next.clone())))
     }
 }

@@ -147,3 +147,10 @@ pub struct Payload {
     /// names.
     pub json: Box<RawValue>,
 }
+
+impl Payload {
+    /// Of which task and step it is.
+    fn about(&self) -> (Uuid, Option<i32>) {
+        (self.task_id, self.step_number)
+    }
+}
