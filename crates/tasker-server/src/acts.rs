@@ -44,7 +44,7 @@ pub(crate) struct NewTask {
     priority: Option<Priority>,
     /// Open steps fail when it passes.
     deadline: Option<DateTime<Utc>>,
-    /// Names and values to find it by.
+    /// Names and values to find it by; at most 16 KiB.
     #[schema(value_type = Option<Object>)]
     tags: Option<Value>,
     /// One line for people, at most 500 characters.
@@ -153,7 +153,9 @@ pub(crate) async fn on_tasks(app: &App, caller: &Caller, mut bulk: Bulk) -> Resu
         return Err(Problem::bad("bad_limit", format!("limit is a number from 1 to {MAX_BULK}")));
     }
     bulk.filter.within = caller.within();
-    let object = format!("{} {}", bulk.verb.as_str(), serde_json::to_string(&bulk.filter).unwrap_or_default());
+    let filter = serde_json::to_string(&bulk.filter).unwrap_or_default();
+    let before = bulk.before.map(|task| format!(" before {task}")).unwrap_or_default();
+    let object = format!("{} at most {limit}{before}: {filter}", bulk.verb.as_str());
     let by = caller.asks(app, "act_on_tasks", &object, bulk.reason.as_deref()).await?;
     let report = app.tasker.store().to_tasks(bulk.verb, &bulk.filter, bulk.before, limit, by).await?;
     app.tasker.wake();

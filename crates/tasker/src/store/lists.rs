@@ -11,7 +11,7 @@ use serde_json::{Value, value::RawValue};
 use sqlx::{AssertSqlSafe, FromRow, Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
 
-use super::{ByHand, Store};
+use super::{ByHand, Store, again};
 use crate::{
     Error,
     readiness::{TaskState, UNFINISHED_TASKS},
@@ -136,8 +136,7 @@ impl TaskFilter {
     fn is_of_unfinished(&self) -> bool {
         let status = self.execution_status.as_deref();
         let unfinished = [TaskState::Pending, TaskState::InProgress, TaskState::Failed];
-        self.paused == Some(true)
-            || self.state.is_some_and(|state| unfinished.contains(&state))
+        self.state.is_some_and(|state| unfinished.contains(&state))
             || EXECUTION_STATUSES.iter().any(|(word, is_unfinished)| *is_unfinished && Some(*word) == status)
     }
 
@@ -149,14 +148,15 @@ impl TaskFilter {
     }
 
     fn push(&self, sql: &mut QueryBuilder<Postgres>, columns: &str, before: Option<Uuid>, at_most: i64) {
-        // from the hot set where that is all that can match
-        let tasks = if self.is_of_unfinished() {
-            format!(
-                "{UNFINISHED_TASKS} u cross join lateral (select * from tasker.tasks k where k.task_id = u.task_id offset 0) k"
-            )
-        } else {
-            "tasker.tasks k".into()
+        // from the hot set, or from what was ever paused, where that is all that can match
+        let some = match self.paused {
+            _ if self.is_of_unfinished() => Some(UNFINISHED_TASKS),
+            Some(true) => Some(PAUSED_TASKS),
+            _ => None,
         };
+        let tasks = some.map_or("tasker.tasks k".into(), |some| {
+            format!("{some} u cross join lateral (select * from tasker.tasks k where k.task_id = u.task_id offset 0) k")
+        });
         sql.push(format!(
             "select {columns} from {tasks}
              {BESIDE} where true"
@@ -237,6 +237,10 @@ impl TaskFilter {
     }
 }
 
+/// The ids of all tasks that were ever paused, and of some others, by an index.
+const PAUSED_TASKS: &str =
+    "(select distinct h.task_id from tasker.task_transitions h where h.paused or h.to_state = 'failed')";
+
 /// What is known of a task besides its row: one probe of an index each, whatever the planner believes (offset 0).
 const BESIDE: &str = "cross join lateral (select * from tasker.named_tasks n where n.named_task_id = k.named_task_id offset 0) n
      cross join lateral (select s.name from tasker.task_namespaces s where s.task_namespace_id = n.task_namespace_id offset 0) s
@@ -289,7 +293,7 @@ pub struct BulkReport {
     pub matched: u64,
     /// How many of them it was done to.
     pub done: u64,
-    /// How many refused it, by the refusal's code.
+    /// How many refused it, by the refusal's code; `locked`: somebody had the task locked for more than a second.
     #[cfg_attr(feature = "graphql", graphql(skip))]
     pub refused: BTreeMap<String, u64>,
     /// Older tasks than this one have not been looked at; `None`: there is none.
@@ -368,9 +372,15 @@ impl Store {
             let ids: Vec<Uuid> =
                 filter.query("k.task_id", report.next, wanted).build_query_scalar().fetch_all(&self.pool).await?;
             for id in &ids {
-                match self.to_task(verb, *id, by).await {
+                if begin.elapsed() >= BULK_TIME {
+                    return Ok(report);
+                }
+                match self.to_one_of_many(verb, *id, by).await {
                     Ok(_) => report.done += 1,
                     Err(Error::Refused { code, .. }) => *report.refused.entry(code).or_default() += 1,
+                    Err(error) if error.sqlstate().as_deref() == Some("55P03") => {
+                        *report.refused.entry("locked".into()).or_default() += 1;
+                    }
                     Err(error) => return Err(error),
                 }
                 report.matched += 1;
@@ -382,6 +392,17 @@ impl Store {
             }
         }
         Ok(report)
+    }
+
+    /// Does a verb to a task, which holds up the others for a second at most where somebody has locked it.
+    async fn to_one_of_many(&self, verb: TaskVerb, id: Uuid, by: ByHand<'_>) -> Result<TaskState, Error> {
+        let sql = format!(
+            "with patience as materialized (select set_config('lock_timeout', '1s', true))
+             select tasker.{}_task($1, $2, $3) from patience",
+            verb.as_str()
+        );
+        let ask = || sqlx::query_scalar(AssertSqlSafe(sql.clone())).bind(id).bind(by.reason).bind(by.actor);
+        again(|| ask().fetch_one(&self.pool)).await
     }
 
     /// Does a verb to a task. Gives its state from then on.
