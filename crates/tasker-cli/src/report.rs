@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     Session,
-    door::{Door, PAGE},
+    door::Door,
     ending::{Ending, Failure},
     output::{Paint, columns, count, counted, harmless, instant, one_line, tell, time, written},
 };
@@ -83,10 +83,14 @@ impl<'a> StepJson<'a> {
 pub async fn print_json(door: &Door, task: &TaskListItem, context: &TaskExecutionContext) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout());
     written(begin(&mut out, task, context))?;
-    for from in (0..context.total_steps).step_by(PAGE as usize) {
-        for step in door.steps(task.task_id, from as i32, true).await? {
-            written(write_step(&mut out, &step))?;
+    let (mut told, mut is_more) = (0, true);
+    while is_more {
+        let steps;
+        (steps, is_more) = door.steps(task.task_id, told, true).await?;
+        for step in &steps {
+            written(write_step(&mut out, step))?;
         }
+        told += steps.len();
     }
     written(out.write_all(b"\n]}\n").and_then(|()| out.flush()))
 }

@@ -147,18 +147,27 @@ impl Door {
         Ok(Some(Task { item: answer.read()?, input: context.get().into(), context: workflow_summary }))
     }
 
-    /// A page of a task's steps by number, from this number on.
-    pub async fn steps(&self, task_id: Uuid, from: i32, with_results: bool) -> Result<Vec<WorkflowStep>, Failure> {
+    /// A page of a task's steps by number, from this number on; and whether there may be more.
+    pub async fn steps(
+        &self,
+        task_id: Uuid,
+        from: usize,
+        with_results: bool,
+    ) -> Result<(Vec<WorkflowStep>, bool), Failure> {
         match self {
             Door::Database(tasker) => {
-                Ok(tasker.store().workflow_steps(task_id, Steps::From(from, PAGE), with_results).await?)
+                let which = Steps::From(from as i32, PAGE);
+                let (steps, is_cut) = tasker.store().workflow_steps_page(task_id, which, with_results).await?;
+                let is_full = steps.len() == PAGE as usize;
+                Ok((steps, is_cut || is_full))
             }
             Door::Http(server) => {
                 let ask = Ask::get(&["tasks", &task_id.to_string(), "workflow_steps"])
                     .with("from", Some(from))
                     .with("limit", Some(PAGE))
                     .with("without_results", Some(!with_results));
-                Ok(server.ask::<Page<WorkflowStep>>(ask).await?.items)
+                let page = server.ask::<Page<WorkflowStep>>(ask).await?;
+                Ok((page.items, page.next.is_some()))
             }
         }
     }
@@ -167,10 +176,9 @@ impl Door {
     pub async fn all_steps(&self, task_id: Uuid) -> Result<Vec<WorkflowStep>, Failure> {
         let mut steps = Vec::new();
         loop {
-            let mut page = self.steps(task_id, steps.len() as i32, false).await?;
-            let is_last = page.len() < PAGE as usize;
+            let (mut page, is_more) = self.steps(task_id, steps.len(), false).await?;
             steps.append(&mut page);
-            if is_last {
+            if !is_more {
                 return Ok(steps);
             }
         }

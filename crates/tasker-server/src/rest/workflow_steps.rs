@@ -39,6 +39,8 @@ pub(crate) struct Which {
 }
 
 /// List a task's steps by number, with their parents and children
+///
+/// A page ends where its results and errors have 16 MiB, too.
 #[utoipa::path(
     get, path = "/v1/tasks/{task_id}/workflow_steps", operation_id = "list_workflow_steps", security(("key" = ["read"])), tag = "workflow steps", params(("task_id" = Uuid, Path, description = "The task"), Which),
     responses((status = 200, body = Page<WorkflowStep>), Problem)
@@ -56,10 +58,12 @@ pub(crate) async fn list(
     }
     let steps = which.name.as_deref().map_or(Steps::From(from, limit as i32 + 1), Steps::Named);
     let store = app.tasker.store();
-    let items = store.workflow_steps(task_id, steps, !which.without_results.unwrap_or(false)).await?;
+    let (items, is_cut) = store.workflow_steps_page(task_id, steps, !which.without_results.unwrap_or(false)).await?;
     if items.is_empty() && store.task(task_id).await?.is_none() {
         return Err(Problem::unknown_task(task_id));
     }
+    // a page that ended early has one too many, too
+    let limit = if is_cut { limit.min(items.len() as i64 - 1).max(1) } else { limit };
     Ok(Listed::new(items, limit, &uri, "from", |step| (step.readiness.step_number + 1).to_string()))
 }
 

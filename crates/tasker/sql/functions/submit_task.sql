@@ -22,7 +22,7 @@ begin
   if jsonb_typeof(tags) <> 'object' then
     perform tasker.refuse('bad_tags', format('tags are an object of names and values, not %s', left(tags::text, 100)));
   end if;
-  perform tasker.require_storable(tags::text, 'the object of tags');
+  perform tasker.require_storable(tags::text, 'the object of tags', 16384);
   if length(summary) > 500 or summary ~ ('[' || chr(13) || chr(10) || ']') then
     perform tasker.refuse('bad_summary', 'a summary is one line of at most 500 characters');
   end if;

@@ -21,9 +21,11 @@ mod workflows;
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgPool, Row,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    ConnectOptions, Connection, FromRow, PgConnection, PgPool, Postgres, Row,
+    postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
+    query::QueryAs,
 };
 use uuid::Uuid;
 
@@ -86,6 +88,17 @@ impl Store {
     /// # Errors
     /// A server that refuses, at once; one that does not answer, after 30 s.
     pub async fn connect(options: PgConnectOptions, connections: u32, single: bool) -> Result<Store, Error> {
+        let patience = if single { PATIENCE * 20 } else { PATIENCE };
+        Store::connect_with(options, connections, single, patience).await
+    }
+
+    /// The same; `patience`: how long a connection is waited for while others use them all.
+    pub(crate) async fn connect_with(
+        options: PgConnectOptions,
+        connections: u32,
+        single: bool,
+        patience: Duration,
+    ) -> Result<Store, Error> {
         let options = options.application_name("tasker");
         if !single {
             // a pool tries again until its patience ends, and then does not say why
@@ -125,7 +138,7 @@ impl Store {
                     Ok(true)
                 })
             })
-            .acquire_timeout(if single { PATIENCE * 20 } else { PATIENCE })
+            .acquire_timeout(patience)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(options.clone())
@@ -222,6 +235,58 @@ where
         }
     }
     Ok(call().await?)
+}
+
+/// How many bytes of results and errors are read at once for an answer that gathers those of many steps.
+const MAX_GATHERED: usize = 32 << 20;
+
+impl Store {
+    /// Rows, until they have more than so many bytes; and whether that was so. The rest of the answer is not read: the connection is given up.
+    async fn until<T>(
+        &self,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+        at_most: usize,
+        bytes: impl Fn(&T) -> usize,
+    ) -> Result<(Vec<T>, bool), Error>
+    where
+        T: Send + Unpin + for<'r> FromRow<'r, PgRow>,
+    {
+        let mut connection = self.pool.acquire().await?;
+        let (mut rows, mut size) = (Vec::new(), 0);
+        {
+            let mut answer = query.fetch(&mut *connection);
+            while size <= at_most
+                && let Some(row) = answer.try_next().await?
+            {
+                size += bytes(&row);
+                rows.push(row);
+            }
+        }
+        if size > at_most && !self.is_single() {
+            connection.close_on_drop();
+        }
+        Ok((rows, size > at_most))
+    }
+
+    /// Rows for an answer that gathers those of many steps.
+    async fn gather<T>(
+        &self,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+        bytes: impl Fn(&T) -> usize,
+    ) -> Result<Vec<T>, Error>
+    where
+        T: Send + Unpin + for<'r> FromRow<'r, PgRow>,
+    {
+        let (rows, is_cut) = self.until(query, MAX_GATHERED, bytes).await?;
+        if is_cut {
+            let message = format!(
+                "these steps have more than {} MiB of results and errors: ask for fewer at once",
+                MAX_GATHERED >> 20
+            );
+            return Err(Error::Refused { code: "too_many".into(), message });
+        }
+        Ok(rows)
+    }
 }
 
 /// Asks a listener's own session whether it still listens.

@@ -42,6 +42,13 @@ pub struct WorkflowStep {
     pub result: Option<Json<Box<RawValue>>>,
 }
 
+impl WorkflowStep {
+    /// What may be large in it.
+    fn bytes(&self) -> usize {
+        self.result.as_ref().map_or(0, |result| result.get().len()) + self.error.as_ref().map_or(0, String::len)
+    }
+}
+
 impl Deref for WorkflowStep {
     type Target = StepReadinessStatus;
 
@@ -75,6 +82,8 @@ pub struct WorkflowStepAttempt {
     pub error: Option<String>,
 }
 
+/// How many bytes of results and errors a page of steps has, besides its last step's.
+const MAX_PAGE: usize = 16 << 20;
 /// How many attempts of a step are read at most: its history has all of them.
 const MAX_ATTEMPTS: i64 = 1000;
 
@@ -169,6 +178,29 @@ impl Store {
         which: Steps<'_>,
         with_results: bool,
     ) -> Result<Vec<WorkflowStep>, Error> {
+        Ok(self.steps_until(task_id, which, with_results, usize::MAX).await?.0)
+    }
+
+    /// The same as far as 16 MiB of results and errors go; and whether it ended there.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn workflow_steps_page(
+        &self,
+        task_id: Uuid,
+        which: Steps<'_>,
+        with_results: bool,
+    ) -> Result<(Vec<WorkflowStep>, bool), Error> {
+        self.steps_until(task_id, which, with_results, MAX_PAGE).await
+    }
+
+    async fn steps_until(
+        &self,
+        task_id: Uuid,
+        which: Steps<'_>,
+        with_results: bool,
+        bytes: usize,
+    ) -> Result<(Vec<WorkflowStep>, bool), Error> {
         let (from, to, name) = match which {
             Steps::From(from, at_most) => (from, from.saturating_add(at_most), None),
             Steps::Named(name) => (0, i32::MAX, Some(name)),
@@ -187,20 +219,14 @@ impl Store {
                 }
             },
         );
-        Ok(sqlx::query_as(AssertSqlSafe(sql))
-            .bind(task_id)
-            .bind(from)
-            .bind(to)
-            .bind(with_results)
-            .bind(name)
-            .fetch_all(&self.pool)
-            .await?)
+        let steps = sqlx::query_as(AssertSqlSafe(sql)).bind(task_id).bind(from).bind(to).bind(with_results).bind(name);
+        self.until(steps, bytes, WorkflowStep::bytes).await
     }
 
     /// Pages of tasks' steps, without their results. One statement; each step with the place of its page in `pages`.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Refused`] (`too_many`: more than 32 MiB of results and errors), [`Error::Database`].
     pub async fn workflow_step_pages(&self, pages: &[StepPage]) -> Result<Vec<(usize, WorkflowStep)>, Error> {
         #[derive(FromRow)]
         struct Placed {
@@ -223,20 +249,19 @@ impl Store {
             "false",
             "",
         );
-        let placed: Vec<Placed> = sqlx::query_as(AssertSqlSafe(sql))
+        let placed = sqlx::query_as(AssertSqlSafe(sql))
             .bind(pages.iter().map(|page| page.task_id).collect::<Vec<_>>())
             .bind(pages.iter().map(|page| page.name.clone()).collect::<Vec<_>>())
             .bind(pages.iter().map(|page| page.from).collect::<Vec<_>>())
-            .bind(pages.iter().map(|page| page.from.saturating_add(page.at_most)).collect::<Vec<_>>())
-            .fetch_all(&self.pool)
-            .await?;
+            .bind(pages.iter().map(|page| page.from.saturating_add(page.at_most)).collect::<Vec<_>>());
+        let placed = self.gather(placed, |placed: &Placed| placed.step.bytes()).await?;
         Ok(placed.into_iter().map(|Placed { place, step }| (place as usize - 1, step)).collect())
     }
 
     /// Steps by their ids, without their results; of those that there are. One statement.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Refused`] (`too_many`: more than 32 MiB of results and errors), [`Error::Database`].
     pub async fn workflow_steps_of(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<WorkflowStep>, Error> {
         let sql = workflow_steps(
             "",
@@ -247,13 +272,13 @@ impl Store {
             "false",
             "",
         );
-        Ok(sqlx::query_as(AssertSqlSafe(sql)).bind(workflow_step_ids).fetch_all(&self.pool).await?)
+        self.gather(sqlx::query_as(AssertSqlSafe(sql)).bind(workflow_step_ids), WorkflowStep::bytes).await
     }
 
     /// Results of satisfied steps, by the steps' ids. One statement.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Refused`] (`too_many`: more than 32 MiB of results and errors), [`Error::Database`].
     pub async fn results_of(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<(Uuid, Json<Box<RawValue>>)>, Error> {
         let results = sqlx::query_as(
             "select w.id, r.result from unnest((select $1::uuid[])) w(id)
@@ -261,13 +286,14 @@ impl Store {
                select r.result from tasker.step_results r
                where r.task_id = tasker.task_of(w.id) and r.step_number = tasker.step_number_of(w.id) offset 0) r",
         );
-        Ok(results.bind(workflow_step_ids).fetch_all(&self.pool).await?)
+        type Row = (Uuid, Json<Box<RawValue>>);
+        self.gather(results.bind(workflow_step_ids), |(_, result): &Row| result.get().len()).await
     }
 
     /// The last 1,000 attempts of each of many steps, each one's first one first. One statement.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Refused`] (`too_many`: more than 32 MiB of results and errors), [`Error::Database`].
     pub async fn attempts_of(&self, workflow_step_ids: &[Uuid]) -> Result<Vec<WorkflowStepAttempt>, Error> {
         let attempts = sqlx::query_as(
             "select a.workflow_step_id, a.attempt, a.claim_id, a.worker_id, a.started_at, a.ended_at, a.outcome, a.error_kind, a.error
@@ -278,7 +304,8 @@ impl Store {
                order by a.number desc limit $2) a
              order by a.workflow_step_id, a.number",
         );
-        Ok(attempts.bind(workflow_step_ids).bind(MAX_ATTEMPTS).fetch_all(&self.pool).await?)
+        let bytes = |attempt: &WorkflowStepAttempt| attempt.error.as_ref().map_or(0, String::len);
+        self.gather(attempts.bind(workflow_step_ids).bind(MAX_ATTEMPTS), bytes).await
     }
 
     /// [`explain_step`](Store::explain_step) for many steps, all of which there are: each cause with the step asked about, and no more steps than it takes to

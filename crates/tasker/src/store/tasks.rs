@@ -8,10 +8,13 @@ use uuid::Uuid;
 
 use super::{Store, again, workflows::lane};
 use crate::{
-    Error, json,
+    Error,
     readiness::{StepState, TaskState},
     workflow::Priority,
 };
+
+/// The greatest size of a task's tags, in bytes: they stand in every line of a list and in what is told of an event.
+const MAX_TAGS: usize = 16 << 10;
 
 /// What may be said of a task when it is submitted.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +31,7 @@ pub struct Submission {
     pub priority: Option<Priority>,
     /// Open steps fail when it passes.
     pub deadline: Option<DateTime<Utc>>,
-    /// An object of names and values to find it by.
+    /// An object of names and values to find it by; at most 16 KiB.
     pub tags: Option<serde_json::Value>,
     /// One line for people, at most 500 characters.
     pub summary: Option<String>,
@@ -44,11 +47,8 @@ impl Submission {
             return refuse("bad_tags", "tags are an object of names and values");
         }
         let bytes = self.tags.as_ref().map_or(0, |tags| tags.to_string().len());
-        if bytes > json::MAX_BYTES {
-            return refuse(
-                "too_large",
-                &format!("the object of tags has {bytes} bytes, and {} are allowed", json::MAX_BYTES),
-            );
+        if bytes > MAX_TAGS {
+            return refuse("too_large", &format!("the object of tags has {bytes} bytes, and {MAX_TAGS} are allowed"));
         }
         if self.summary.as_ref().is_some_and(|text| text.chars().count() > 500 || text.contains(['\r', '\n'])) {
             return refuse("bad_summary", "a summary is one line of at most 500 characters");
@@ -170,7 +170,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Refused`]: `unknown_step`, `task_not_live`, `step_is_finished`, `step_in_progress`, `dependencies_not_satisfied`; [`Error::Json`]:
-    /// what [`json::check`] refuses; [`Error::Database`].
+    /// what [`json::check`](crate::json::check) refuses; [`Error::Database`].
     pub async fn resolve_step(&self, id: Uuid, result: &RawValue, by: ByHand<'_>) -> Result<StepState, Error> {
         self.with_json("select tasker.resolve_step($1, $2::json, $3, $4)", id, result, by).await
     }
