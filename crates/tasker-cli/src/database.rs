@@ -17,6 +17,15 @@ pub struct DatabaseArgs {
     folder: Option<PathBuf>,
 }
 
+/// The embedded database's folder, unless the command line says another.
+fn folder() -> PathBuf {
+    variable("TASKER_FOLDER").unwrap_or_else(|| ".tasker".into()).into()
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// A database, not opened yet.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -39,7 +48,6 @@ impl DatabaseArgs {
 
     /// The chosen one: what the command line says stands before what the environment says.
     pub fn chosen(self) -> Database {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let is_given = self.is_given();
         let place = match (self.database, self.folder) {
             (Some(url), _) => Place::Server(url),
@@ -47,7 +55,7 @@ impl DatabaseArgs {
             // past the pooler that DATABASE_URL may lead to
             (None, None) => match variable("TASKER_DIRECT_URL").or(variable("DATABASE_URL")) {
                 Some(url) => Place::Server(url),
-                None => Place::Folder(variable("TASKER_FOLDER").unwrap_or_else(|| ".tasker".into()).into()),
+                None => Place::Folder(folder()),
             },
         };
         Database { place, is_given }
@@ -55,6 +63,25 @@ impl DatabaseArgs {
 }
 
 impl Database {
+    /// For trying things out: the embedded one, whatever server the environment names; the command line may say another.
+    pub fn of_one_s_own(&self) -> Database {
+        match &self.place {
+            Place::Server(_) if !self.is_given && cfg!(feature = "embedded") => {
+                Database { place: Place::Folder(folder()), is_given: false }
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// What it is, for people.
+    pub fn shown(&self) -> String {
+        match &self.place {
+            Place::Folder(folder) => format!("the embedded database in {}", folder.display()),
+            Place::Server(url) if has_password(url) => "the server that --database names".into(),
+            Place::Server(url) => url.clone(),
+        }
+    }
+
     /// Opens it as it is: an embedded folder that is not there yet is not made, a schema that is not this program's is
     /// refused.
     pub async fn open(&self) -> Result<Tasker, Failure> {

@@ -14,6 +14,8 @@ use crate::{
 };
 
 /// Run everything in one process, for development: HTTP, a worker that may do anything, example workflows
+///
+/// On the embedded database, unless --database names a server: what DATABASE_URL names is left alone.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -34,8 +36,9 @@ const EXAMPLES: [(&str, &str); 2] = [
 
 /// Runs until a signal: the first lets requests and running steps end, the second leaves at once.
 pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
+    let database = session.database.of_one_s_own();
     let tasker = tokio::select! {
-        opened = session.database.open_or_make() => opened?,
+        opened = database.open_or_make() => opened?,
         () = session.stop.cancelled() => return Ok(Ending::Interrupted),
     };
     tasker.migrate().await?;
@@ -50,7 +53,8 @@ pub async fn run(args: Args, session: &Session) -> Result<Ending, Failure> {
     }
     let address = listener.local_addr().map_err(|why| Failure::unable(format!("it cannot be listened on: {why}")))?;
     tell(format_args!(
-        "serving {}\nto look around: http://{address}/graphiql\nfor example: tasker task submit shop.parcel --server http://{address} --input '{{\"item\": \"anvil\", \"grams\": 9000}}'\nor: curl -sX POST http://{address}/v1/tasks -H 'Content-Type: application/json' \\\n  -d '{{\"namespace\": \"shop\", \"name\": \"parcel\", \"input\": {{\"item\": \"anvil\", \"grams\": 9000}}}}'",
+        "on {}\nserving {}\nto look around: http://{address}/graphiql\nfor example: tasker task submit shop.parcel --server http://{address} --input '{{\"item\": \"anvil\", \"grams\": 9000}}'\nor: curl -sX POST http://{address}/v1/tasks -H 'Content-Type: application/json' \\\n  -d '{{\"namespace\": \"shop\", \"name\": \"parcel\", \"input\": {{\"item\": \"anvil\", \"grams\": 9000}}}}'",
+        database.shown(),
         addresses(&listener)?
     ));
     let worker = tasker.worker(WorkerOptions { concurrency: args.concurrency, ..WorkerOptions::default() });

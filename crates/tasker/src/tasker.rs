@@ -36,6 +36,8 @@ pub struct Tasker {
 
 /// How many workflows' input schemas are kept at hand.
 const MAX_INPUTS: usize = 1000;
+/// How long a question waits for a connection: who waits longer is told to come again.
+const TURN: Duration = Duration::from_secs(5);
 /// How many connections a process opens at most.
 const CONNECTIONS: u32 = 8;
 
@@ -49,14 +51,15 @@ impl Tasker {
         Ok(Tasker::over(Store::connect(options, CONNECTIONS, false).await?))
     }
 
-    /// As [`Tasker::connect`], for whoever answers others' questions: the server ends a statement that takes longer than so long.
+    /// As [`Tasker::connect`], for whoever answers others' questions: the server ends a statement that takes longer than so long, and a connection is not waited
+    /// for longer than 5 s while others use them all.
     ///
     /// # Errors
     /// As [`Tasker::connect`].
     pub async fn connect_with_timeout(url: &str, of_a_statement: Duration) -> Result<Tasker, Error> {
         let timeout = format!("{}ms", of_a_statement.as_millis());
         let options = Store::options(url)?.options([("statement_timeout", timeout)]);
-        Ok(Tasker::over(Store::connect(options, CONNECTIONS, false).await?))
+        Ok(Tasker::over(Store::connect_with(options, CONNECTIONS, false, TURN).await?))
     }
 
     /// Opens the embedded PostgreSQL in a folder, making and migrating it if need be; one process at a time.

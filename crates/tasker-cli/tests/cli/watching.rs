@@ -105,7 +105,13 @@ fn each_change_is_told_once_at_both_doors_and_the_end_is_the_tasks() {
         events.map(|event| format!("{} {}", event["transition"]["kind"], event["step"]["name"])).collect::<Vec<_>>()
     };
     assert_eq!(kinds(&told[1]), kinds(&told[3]));
-    assert_eq!(kinds(&told[1]).len(), expected.len());
+    // and last how the task stands
+    assert_eq!(kinds(&told[1]).len(), expected.len() + 1);
+    let last: Value = serde_json::from_str(told[1].last().unwrap()).unwrap();
+    assert_eq!((&last["transition"], last["task"]["status"].as_str()), (&Value::Null, Some("complete")));
+    // which is all there is to tell of one that has ended
+    let ended = place.tasker(&["task", "watch", &task, "--json"]).with(0);
+    assert_eq!(ended.json()["task"]["status"], "complete");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `tasker task watch`: a task's graph, and what happens in it until it ends. On a terminal the picture is drawn anew in place; elsewhere each change
-//! is a line, with `--json` each event an object on its line. Where the door is gone for a while it is knocked at again, and nothing is missed.
+//! is a line, with `--json` each event an object on its line, and last how the
+//! task stands. Where the door is gone for a while it is knocked at again, and nothing is missed.
 
 mod picture;
 
@@ -275,6 +276,11 @@ impl<'a> Watch<'a> {
             self.see(task).await?;
         }
         self.screen_off();
+        if self.session.json {
+            // also where it had ended before: whoever reads learns how it stands
+            let last = serde_json::json!({ "transition": null, "task": task.context, "step": null });
+            self.say(&format!("{last}\n"))?;
+        }
         let end = task.item.finished_at.unwrap_or_else(chrono::Utc::now);
         let took = (end - task.item.created_at).to_std().unwrap_or_default();
         report::tell_end(self.session, self.door, &task.context, took, None).await

@@ -29,6 +29,8 @@ use tokio::{
 use super::{Attempt, BoxFuture, Handler, Outcome, StepError, Text, arguments_of, with_invalid};
 use crate::{place::Place, template};
 
+/// Variables by which the worker itself reaches the database or a server: a program has them only where its step says so.
+const OWN: [&str; 3] = ["DATABASE_URL", "TASKER_DIRECT_URL", "TASKER_KEY"];
 /// How much of the end of standard error (or, where that is empty, of standard output) an error's message carries.
 const TAIL: usize = 4096;
 
@@ -78,7 +80,7 @@ struct With {
     program: Text,
     #[serde(default)]
     args: Vec<Text>,
-    /// Variables beside those of the worker; `null` removes one.
+    /// Variables beside those of the worker (without its secrets, `DATABASE_URL`, `TASKER_DIRECT_URL` and `TASKER_KEY`); `null` removes one.
     #[serde(default)]
     env: BTreeMap<String, Option<Text>>,
     cwd: Option<Text>,
@@ -117,7 +119,8 @@ impl With {
             .env("TASKER_ATTEMPT", attempt.number.to_string())
             .env("TASKER_IDEMPOTENCY_KEY", attempt.idempotency_key());
         // a step is given the secrets that it names, and no other
-        for (name, _) in std::env::vars_os().filter(|(name, _)| template::is_secret(name)) {
+        let is_kept = |name: &std::ffi::OsStr| OWN.iter().any(|own| name == *own) || template::is_secret(name);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_kept(name)) {
             command.env_remove(name);
         }
         for (name, value) in &self.env {

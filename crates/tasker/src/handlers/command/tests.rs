@@ -71,6 +71,27 @@ async fn the_environment_is_inherited_changed_and_tells_the_attempt() {
 }
 
 #[tokio::test]
+async fn what_the_worker_reaches_its_database_by_is_not_inherited() {
+    let script = r#"printf '%s' "${DATABASE_URL-none} ${TASKER_DIRECT_URL-none} ${TASKER_KEY-none} ${PATH:+path}""#;
+    let asked = with(sh(script), json!({}));
+    // the variables of this process, which other tests read, too: another process has them
+    if std::env::var("TASKER_KEY").is_err() {
+        let own = std::env::current_exe().unwrap();
+        let this = "handlers::command::tests::what_the_worker_reaches_its_database_by_is_not_inherited";
+        let run = std::process::Command::new(own)
+            .args(["--exact", this])
+            .envs([("DATABASE_URL", "a"), ("TASKER_DIRECT_URL", "b"), ("TASKER_KEY", "c")])
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+        return;
+    }
+    assert_eq!(answer(asked).await, r#""none none none path""#);
+    let asked = with(sh(r#"printf '%s' "$DATABASE_URL""#), json!({ "env": { "DATABASE_URL": "given" } }));
+    assert_eq!(answer(asked).await, r#""given""#);
+}
+
+#[tokio::test]
 async fn a_relative_cwd_is_below_the_base_folder() {
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("sub folder")).unwrap();
