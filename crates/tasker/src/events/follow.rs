@@ -25,6 +25,8 @@ const LEAST: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many events are read at once.
 const PAGE: i32 = 1000;
+/// And by a follower who reads by himself: he may take his time over them, and as many as follow may do so.
+const OWN_PAGE: i32 = 200;
 /// How many readings a follower may be behind before it has to read by itself.
 const BEHIND: usize = 32;
 
@@ -249,7 +251,7 @@ impl Subscription {
             (Some(place), Some(until)) if place.is_whole() => Some(place.up_to(until)),
             (place, _) => place.clone(),
         };
-        let window = self.store.read_events(from.as_ref(), self.task_id, PAGE).await?;
+        let window = self.store.read_events(from.as_ref(), self.task_id, OWN_PAGE).await?;
         // a window that somebody else began ends where it ended then, and not at the present
         let is_to_the_end = window.is_whole && from.is_none_or(|from| from.is_whole());
         let is_whole = window.is_whole;
