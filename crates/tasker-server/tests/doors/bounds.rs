@@ -37,6 +37,11 @@ fn large_results_come_in_smaller_pages() {
         assert_eq!((page["items"].as_array().unwrap().len(), &page["next"]), (40, &Value::Null));
         let query = "query($id: UUID!) { task(taskId: $id) { workflowSteps(first: 1000) { nodes { result } } } }";
         assert_eq!(doors.refused(query, json!({ "id": task })).await, "too_many");
+        for _ in 0..40 {
+            doors.submit("parcel", json!({ "a": "x".repeat(900_000) })).await;
+        }
+        assert_eq!(doors.refused("{ tasks { nodes { context } } }", json!({})).await, "too_many");
+        doors.data("{ tasks(first: 20) { nodes { context } } }", json!({})).await;
     });
 }
 

@@ -237,7 +237,7 @@ where
     Ok(call().await?)
 }
 
-/// How many bytes of results and errors are read at once for an answer that gathers those of many steps.
+/// How many bytes of inputs, of results or of errors are read at once for an answer that gathers those of many tasks or steps.
 const MAX_GATHERED: usize = 32 << 20;
 
 impl Store {
@@ -268,7 +268,7 @@ impl Store {
         Ok((rows, size > at_most))
     }
 
-    /// Rows for an answer that gathers those of many steps.
+    /// Rows for an answer that gathers those of many tasks or steps.
     async fn gather<T>(
         &self,
         query: QueryAs<'_, Postgres, T, PgArguments>,
@@ -279,10 +279,7 @@ impl Store {
     {
         let (rows, is_cut) = self.until(query, MAX_GATHERED, bytes).await?;
         if is_cut {
-            let message = format!(
-                "these steps have more than {} MiB of results and errors: ask for fewer at once",
-                MAX_GATHERED >> 20
-            );
+            let message = format!("this is more than {} MiB: ask for fewer at once", MAX_GATHERED >> 20);
             return Err(Error::Refused { code: "too_many".into(), message });
         }
         Ok(rows)

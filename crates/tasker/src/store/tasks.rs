@@ -228,10 +228,10 @@ impl Store {
     /// Contexts of tasks, as JSON text; of those that there are. One statement.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Refused`] (`too_many`: more than 32 MiB together), [`Error::Database`].
     pub async fn contexts_of(&self, task_ids: &[Uuid]) -> Result<Vec<(Uuid, String)>, Error> {
         let sql = "select task_id, context::text from tasker.task_payloads where task_id = any($1)";
-        Ok(sqlx::query_as(sql).bind(task_ids).fetch_all(&self.pool).await?)
+        self.gather(sqlx::query_as(sql).bind(task_ids), |(_, context): &(Uuid, String)| context.len()).await
     }
 
     /// A task's context, as JSON text.
