@@ -92,7 +92,7 @@ impl Following {
         let store = app.tasker.store();
         let Wanted { task_id, namespace, kinds, after } = wanted;
         if let Some(task) = task_id
-            && caller.there(&app, vec![task]).await?.is_empty()
+            && store.tasks_of(&[task], caller.namespaces()).await?.is_empty()
         {
             return Err(Problem::unknown_task(task));
         }

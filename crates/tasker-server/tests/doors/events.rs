@@ -182,6 +182,9 @@ fn who_has_heard_nothing_yet_knows_where_he_is() {
             let refusal = doors.get(&format!("/v1/events?kind={kind}")).await.refusal();
             assert_eq!(refusal, (422, "bad_query".to_owned()), "{kind}");
         }
+        // nobody waits for what will never come
+        let nobody = "ffffffff-ffff-ffff-ffff-ffffff000000";
+        assert_eq!(doors.get(&format!("/v1/events?task_id={nobody}")).await.refusal(), (404, "unknown_task".into()));
         let mut stream = Stream::open(doors, "kind=task.complete", None).await;
         let id = stream.first_id().await;
         doors.submit("parcel", json!({})).await;
