@@ -8,20 +8,20 @@ create function tasker.keys_with_room(
   out s_handlers int[], out s_lanes smallint[], out s_keys text[], out s_from timestamptz[], out s_rooms int[],
   out next_keys text[], out seen_pairs int[], out seen_keys text[], out seen_from timestamptz[], out next_at timestamptz)
 language plpgsql as $$
-declare now_ timestamptz := tasker.clock(); from_keys text[] := after_keys; found_ int;
+declare now_ timestamptz := tasker.clock(); from_keys text[] := after_keys; until_keys text[]; found_ int := 0; part record;
 begin
   loop
     with recursive pairs as (
-      select * from unnest(handlers, lanes, from_keys) with ordinality p(handler_id, lane, after_key, pair)),
+      select * from unnest(handlers, lanes, from_keys, until_keys) with ordinality p(handler_id, lane, after_key, until_key, pair)),
     -- at least a hundred keys a pair; more, up to a thousand, while they give less than is wanted
     walk as (
-      select p.pair, p.handler_id, p.lane, p.after_key collate "C" as limit_key, null::timestamptz as position, null::timestamptz as queue_at,
+      select p.pair, p.handler_id, p.lane, p.until_key, p.after_key collate "C" as limit_key, null::timestamptz as position, null::timestamptz as queue_at,
         false as has_room, 0 as walked, 0 as found, (
           select min(k.place) from unnest(known_pairs, known_keys) with ordinality k(pair, limit_key, place)
           where k.pair = p.pair and k.limit_key > p.after_key collate "C") as next_known
       from pairs p
       union all
-      select w.pair, w.handler_id, w.lane, coalesce(k.unknown, k.known), k.position, h.queue_at, coalesce(h.has_room, false),
+      select w.pair, w.handler_id, w.lane, w.until_key, coalesce(k.unknown, k.known), k.position, h.queue_at, coalesce(h.has_room, false),
         w.walked + 1, w.found + coalesce(h.has_room, false)::int, w.next_known + (k.unknown is null)::int
       from walk w
       cross join lateral (
@@ -47,21 +47,24 @@ begin
           where n.named_step_id = substring(coalesce(k.unknown, k.known) from '^[0-9]+')::int and n.concurrency_limit is not null
           order by n.named_task_id desc limit 1) s
         offset 0) h on true
-      where coalesce(k.unknown, k.known) is not null and w.walked < 1000 and (w.walked < 100 or w.found < wanted)),
+      where coalesce(k.unknown, k.known) is not null and coalesce(coalesce(k.unknown, k.known) collate "C" <= w.until_key, true) and w.walked < 1000 and (w.walked < 100 or w.found < wanted)),
     seen as (
       select w.*, least(w.queue_at - interval '5 ms', now_ - interval '20 ms') as next_from from walk w where w.walked > 0)
-    select array_agg(s.handler_id) filter (where s.has_room), array_agg(s.lane) filter (where s.has_room),
-      array_agg(s.limit_key) filter (where s.has_room), array_agg(s.next_from) filter (where s.has_room),
-      count(*) filter (where s.has_room),
-      array_agg(s.pair), array_agg(s.limit_key), array_agg(s.next_from), min(s.queue_at) filter (where s.queue_at > now_),
+    select array_agg(s.handler_id) filter (where s.has_room) as s_handlers, array_agg(s.lane) filter (where s.has_room) as s_lanes,
+      array_agg(s.limit_key) filter (where s.has_room) as s_keys, array_agg(s.next_from) filter (where s.has_room) as s_from,
+      count(*) filter (where s.has_room)::int as found,
+      array_agg(s.pair) as seen_pairs, array_agg(s.limit_key) as seen_keys, array_agg(s.next_from) as seen_from,
+      min(s.queue_at) filter (where s.queue_at > now_) as next_at,
       (select array_agg(coalesce(e.limit_key, '') order by p.pair) from pairs p left join lateral (
         -- where it stopped before the end
-        select w.limit_key from walk w where w.pair = p.pair and w.walked >= 100 and (w.walked = 1000 or w.found >= wanted)) e on true)
-    into s_handlers, s_lanes, s_keys, s_from, found_, seen_pairs, seen_keys, seen_from, next_at, next_keys
-    from seen s;
-    -- from the middle to the end is not all
-    exit when found_ >= wanted or from_keys <@ array[''];
-    from_keys := array_fill(''::text, array[cardinality(handlers)]);
+        select w.limit_key from walk w where w.pair = p.pair and w.walked >= 100 and (w.walked = 1000 or w.found >= wanted)) e on true) as next_keys
+    into part from seen s;
+    s_handlers := s_handlers || part.s_handlers; s_lanes := s_lanes || part.s_lanes; s_keys := s_keys || part.s_keys; s_from := s_from || part.s_from;
+    found_ := found_ + part.found; next_keys := part.next_keys; next_at := least(next_at, part.next_at);
+    seen_pairs := seen_pairs || part.seen_pairs; seen_keys := seen_keys || part.seen_keys; seen_from := seen_from || part.seen_from;
+    -- from the middle to the end is not all: then from the beginning to that middle. What was not walked to its end goes on in the next call
+    exit when found_ >= wanted or from_keys <@ array[''] or not next_keys <@ array[''];
+    until_keys := from_keys; from_keys := array_fill(''::text, array[cardinality(handlers)]);
   end loop;
 
   if s_keys is not null then

@@ -64,6 +64,10 @@ impl Search {
             self.too_late = 0;
             return told;
         }
+        // not all limit keys were looked at: the next search goes on behind them
+        if self.positions.are_within_keys() {
+            return Some(2 * INTERVAL);
+        }
         self.too_late += 1;
         Some(INTERVAL * 2_u32.pow(self.too_late.min(10) - 1))
     }

@@ -59,6 +59,11 @@ impl Positions {
         self.pairs.iter().all(|pair| pair.from == DateTime::UNIX_EPOCH)
     }
 
+    /// Whether the last search has not looked at all limit keys.
+    pub(crate) fn are_within_keys(&self) -> bool {
+        self.pairs.iter().any(|pair| !pair.after_key.is_empty())
+    }
+
     #[cfg(test)]
     pub(crate) fn move_to(&mut self, at: DateTime<Utc>) {
         self.pairs.iter_mut().for_each(|pair| pair.from = at);

@@ -310,6 +310,35 @@ fn versions_with_other_limits_share_a_key() {
     });
 }
 
+/// However many keys stand before it of which nothing may run: each call goes on where the last one stopped, and loses nothing of what it has found.
+#[test]
+fn a_step_behind_thousands_of_keys_that_wait_is_found() {
+    with_database(async |db| {
+        let play = Play::of(db, "a[concurrency=1 key=k]").await;
+        let name = &play.definition.name;
+        let submit = async |key: &str, keys: usize, at: &str| {
+            db.run(&format!(
+                "select tasker.submit_task('test', '{name}', jsonb_build_object('k', '{key}' || lpad(n::text, 6, '0')), run_at => {at})
+                 from generate_series(1, {keys}) n"
+            ))
+            .await;
+        };
+        submit("m", 2500, "tasker.clock() + interval '1 day'").await;
+        let mut search = play.worker.search();
+        for (round, key) in ["z", "c", "y", "m9", "d", "x"].into_iter().enumerate() {
+            submit(key, 1 + round % 2, "null").await;
+            let wanted = [1, 2, 100][round % 3];
+            let mut calls = 0;
+            let mut found = 0;
+            while found < 1 + round % 2 {
+                found += play.worker.look(db.pool(), &mut search, wanted).await;
+                calls += 1;
+                assert!(calls <= 8, "{key}, {wanted} wanted: {found} found in {calls} calls");
+            }
+        }
+    });
+}
+
 #[test]
 fn long_values_that_differ_at_their_ends_are_two_keys() {
     with_database(async |db| {
