@@ -7,8 +7,12 @@ from (
   union select l.task_id from tasker.leases l
   union select d.task_id from tasker.task_deadlines d
   union select h.task_id from tasker.unique_live_keys h
+  union select i.task_id from tasker.idempotency_keys i where $1
 ) u
 cross join lateral (
+  select 'there is no such task, and a ready step, a lease, a deadline or a key names it' as problem
+  where not exists (select from tasker.tasks k where k.task_id = u.task_id)
+  union all
   select format('its steps by state are not %s in all: %s pending, %s in_progress, %s complete, %s failed, %s cancelled, %s resolved_manually, %s skipped',
     c.total_steps, c.pending_steps, c.in_progress_steps, c.completed_steps, c.failed_steps, c.cancelled_steps, c.resolved_manually_steps,
     c.skipped_steps) as problem

@@ -43,10 +43,11 @@ begin
       select u.ord::int as ord, u.id, u.key, u.hash, k.task_id, k.body_hash
       from unnest(named_task_ids, of_idempotency_keys, ids, hashes) with ordinality u(named_task_id, key, id, hash, ord)
       join tasker.named_tasks t on t.named_task_id = u.named_task_id
-      -- offset 0: one probe of the index a key; a join would read all keys of the namespace where there are no statistics
+      -- one probe of the index a key; a join would read all keys of the namespace where there are no statistics. (An older snapshot may show
+      -- the key's old row, too.)
       cross join lateral (
         select k.task_id, k.body_hash from tasker.idempotency_keys k
-        where k.task_namespace_id = t.task_namespace_id and k.idempotency_key = u.key offset 0) k
+        where k.task_namespace_id = t.task_namespace_id and k.idempotency_key = u.key order by k.task_id = any(ids) desc limit 1) k
       where k.task_id <> u.id
     loop
       if x.body_hash <> x.hash then

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::support::{
     Claim, Outcome, Play, TestDatabase, Worker,
     contender::{self, Contender, REAP, Ring, beat, claim, release, settle},
-    with_database,
+    reap, with_database,
 };
 
 fn complete() -> Outcome {
@@ -400,6 +400,75 @@ fn another_body_under_a_key_that_is_being_used_is_refused() {
         };
         let (_, second, waited) = meet(db, &submit("{}"), "commit", &submit("{\"a\":1}")).await;
         assert_eq!((second, waited), (refused("idempotency_key_reused"), true));
+    });
+}
+
+/// A snapshot that is older than the end of the task that held a key shows whom the key belonged to: whoever submits gets a task that there is, or is told
+/// to try again.
+#[test]
+fn a_submission_in_an_old_snapshot_takes_its_keys_or_fails() {
+    with_database(async |db| {
+        let play = Play::of(db, "a").await;
+        let name = &play.definition.name;
+        for level in ["read committed", "repeatable read", "serializable"] {
+            for key in ["unique_while_live => 'K'", "idempotency_key => 'K'"] {
+                let submit = format!("select tasker.submit_task('test', '{name}', {key})::text");
+                let mut session = Contender::new(db).await;
+                let first = session.run(&submit).await.unwrap().unwrap();
+                session.end(&format!("begin isolation level {level}")).await;
+                session.run("select count(*)::text from tasker.tasks").await.unwrap();
+                // the key is free meanwhile
+                db.run(&format!(
+                    "select tasker.cancel_task('{first}'); update tasker.idempotency_keys set created_at = created_at - interval '31 days'"
+                ))
+                .await;
+                reap(db).await;
+                let answer = session.run(&submit).await;
+                session.end(if answer.is_ok() { "commit" } else { "rollback" }).await;
+                if let Ok(Some(second)) = answer {
+                    assert_ne!(second, first, "{level}, {key}");
+                    let there: i64 =
+                        db.value(&format!("select count(*) from tasker.tasks where task_id = '{second}'")).await;
+                    assert_eq!((there, session.run(&submit).await), (1, said(&second)), "{level}, {key}");
+                } else {
+                    assert_eq!(answer, refused("40001"), "{level}, {key}");
+                }
+                db.run("select tasker.cancel_task(k.task_id) from tasker.tasks k where k.state = 'pending'; delete from tasker.idempotency_keys").await;
+            }
+        }
+    });
+}
+
+/// The claim does not write the task: a verb that waited for it records that the task began.
+#[test]
+fn a_verb_that_meets_the_first_claim_records_that_the_task_began() {
+    with_database(async |db| {
+        for verb in [
+            "cancel_step('S')",
+            "cancel_task('T')",
+            "resolve_task('T')",
+            "pause_task('T')",
+            "change_retry_limit('S', 9)",
+        ] {
+            let mut play = Play::of(db, "a; b").await;
+            play.live("submit").await;
+            let sql = format!("select tasker.{verb}::text")
+                .replace('S', &play.step("a").to_string())
+                .replace('T', &play.task().to_string());
+            let (_, answer, _) = meet(db, &claim(play.worker.id, play.handler("a"), 1), "commit", &sql).await;
+            assert!(answer.is_ok(), "{verb}: {answer:?}");
+            let began: Vec<String> = db
+                .column(&format!(
+                    "select verb::text from tasker.task_transitions where task_id = '{}' and verb = 'claim'",
+                    play.task()
+                ))
+                .await;
+            assert_eq!(began, ["claim"], "{verb}");
+            db.run(
+                "select tasker.cancel_task(k.task_id) from tasker.tasks k where k.state in ('pending', 'in_progress')",
+            )
+            .await;
+        }
     });
 }
 

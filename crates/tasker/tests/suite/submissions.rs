@@ -7,7 +7,7 @@ use sqlx::Connection;
 use tasker::{
     StepError, Submission, Submitted, WorkerOptions,
     handlers::Context,
-    workflow::{Step, Workflow},
+    workflow::{Definition, Step, Workflow},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -54,6 +54,30 @@ fn another_body_under_the_same_key_is_refused() {
                 Err("idempotency_key_reused".into()),
                 "{other}"
             );
+        }
+    });
+}
+
+#[test]
+fn a_key_is_its_namespaces() {
+    with_database(async |db| {
+        let play = Play::of(db, "a").await;
+        db.register(&Definition { namespace: "elsewhere".into(), ..play.definition.clone() }).await.unwrap();
+        for key in ["idempotency_key => 'k'", "unique_while_live => 'k'"] {
+            let mut tasks = Vec::new();
+            for namespace in ["test", "elsewhere", "test", "elsewhere"] {
+                let sql = format!("select tasker.submit_task('{namespace}', '{}', {key})", play.definition.name);
+                tasks.push(db.value::<Uuid>(&sql).await);
+            }
+            assert_eq!((tasks[0], tasks[1]), (tasks[2], tasks[3]), "{key}");
+            assert_ne!(tasks[0], tasks[1], "{key}");
+            for (task, namespace) in tasks.iter().zip(["test", "elsewhere"]) {
+                let of = format!(
+                    "select s.name from tasker.tasks k join tasker.named_tasks n using (named_task_id)
+                     join tasker.task_namespaces s using (task_namespace_id) where k.task_id = '{task}'"
+                );
+                assert_eq!(db.value::<String>(&of).await, namespace, "{key}");
+            }
         }
     });
 }
