@@ -28,6 +28,8 @@ begin
   if reap_from is not null and cardinality(s_tasks) = 0 then
     x := tasker.reap(100, reap_from, by_worker);
     next_reap_from := x.next_position;
+    -- there may be more of them
+    left_over_ := x.reaped >= 100 or x.overdue >= 100;
   end if;
 
   if cardinality(s_tasks) > 0 then

@@ -228,6 +228,10 @@ impl Runner {
         self.start_all(reply.claimed, sent_at);
         if reply.left_over {
             self.wake.others_than_me();
+            if reaps_in_the_call {
+                // there are more of them: at once
+                self.last_reap = sent_at - REAP_INTERVAL;
+            }
         }
         if searches {
             if !received {
@@ -453,6 +457,10 @@ impl Runner {
             Ok((reaped, overdue)) => {
                 info!("reaped {reaped} expired leases and {overdue} passed deadlines");
                 self.wake.here();
+                if reaped.max(overdue) >= REAP_AT_MOST {
+                    // there may be more of them: with the next turn
+                    self.last_reap -= REAP_INTERVAL;
+                }
             }
             Err(error) => {
                 warn!("expired leases were not reaped: {error}");

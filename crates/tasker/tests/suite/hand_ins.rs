@@ -341,3 +341,24 @@ fn a_lease_that_was_committed_after_its_end_is_reaped() {
         }
     });
 }
+
+/// Many leases that end at once, as where a worker of many steps dies: who reaps a full hundred is told that there may be more, and asks again at once.
+#[test]
+fn who_reaps_a_hundred_is_told_that_there_may_be_more() {
+    with_database(async |db| {
+        let play = Play::through(db, "a", &"submit ".repeat(230)).await;
+        assert_eq!(play.worker.claim(db, 1000).await.len(), 230);
+        db.advance("1m").await;
+        let mut told = Vec::new();
+        for _ in 0..3 {
+            let sql = format!(
+                "select x.left_over from tasker.exchange('{}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', 0,
+                   interval '30 s', reap_from => 'epoch') x",
+                play.worker.id
+            );
+            told.push(db.value::<bool>(&sql).await);
+        }
+        assert_eq!(told, [true, true, false]);
+        assert_eq!(db.value::<i64>("select count(*) from tasker.leases").await, 0);
+    });
+}
