@@ -37,7 +37,8 @@ cross join lateral (
       -- what each writer carries forward
       and (c.verb = 'retry' or coalesce(c.generation, 0) = c.from_generation and coalesce(c.attempts_before, 0) = c.from_before)
       and (c.verb in ('retry', 'change_limit') or c.retry_limit is not distinct from c.from_limit)
-      and (c.verb = 'settle' and c.to_state = 'pending' or c.timer is not distinct from c.from_timer)
+      and (c.verb = 'settle' and c.to_state = 'pending' or c.timer is not distinct from case
+        when c.verb <> 'retry' or coalesce(c.generation, 0) = c.from_generation then c.from_timer end)
       and (c.verb = 'claim' or c.last_attempted_at is not distinct from c.from_attempted_at)
       and (c.verb in ('settle', 'reap', 'release', 'deadline') and c.to_state = 'failed' or c.last_failure_at is not distinct from c.from_failure_at)
       -- whoever ends a claim names it

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::support::{Rule, rules};
+use crate::support::{Play, Rule, rules, with_database};
 
 rules! {
     // Retry.
@@ -347,4 +347,19 @@ rules! {
         a     failed            task_paused                 1/2 attempts
         b     pending           task_paused
     "#]];
+}
+
+/// A new generation begins anew: what waited for an instant asks for it again.
+#[test]
+fn a_retried_step_has_no_timer() {
+    with_database(async |db| {
+        let mut play = Play::through(db, "a", "a:waits(1h) a:cancel a:retry").await;
+        play.live("a:in_progress").await;
+        let claim = &play.claims[&(play.task(), 0)];
+        assert_eq!(claim.timer, None);
+        // where only an attempt is tried again it stays
+        let mut play = Play::through(db, "a", "a:waits(1h) +2h a:failed").await;
+        play.live("+1h a:in_progress").await;
+        assert!(play.claims[&(play.task(), 0)].timer.is_some());
+    });
 }

@@ -506,6 +506,7 @@ impl World {
         s.attempts_before = s.attempts;
         s.retry_limit = Some(s.attempts + more);
         s.generation += 1;
+        s.timer = None;
     }
 
     /// A person's verb over a task. `Err`: why it is refused.
