@@ -38,7 +38,8 @@ begin
     cross join lateral (select * from tasker.step_readiness_statuses s where s.task_id = of_task and s.step_number = n.step_number offset 0) s
     cross join lateral (select * from tasker.workflow_steps w where w.task_id = of_task and w.step_number = n.step_number offset 0) w)
   select s.workflow_step_id, s.step_number, s.name, c.cause, c.detail, true,
-    case when s.step_number = of_number and c.cause in ('waiting_for_retry', 'scheduled_for_later') and c.cause = s.blocking_reason
+    -- where time alone is the cause
+    case when s.step_number = of_number and c.cause in ('waiting_for_retry', 'scheduled_for_later') and count(*) over (partition by s.step_number) = 1
       then s.next_retry_at end
   from s
   cross join lateral (values

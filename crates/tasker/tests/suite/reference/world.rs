@@ -564,7 +564,8 @@ impl<'a> Game<'a> {
                     &is_claimed,
                 )?;
             }
-            let waits = matches!(reason, Some("waiting_for_retry" | "scheduled_for_later"));
+            // time, where it is the only cause
+            let waits = matches!(reason, Some("waiting_for_retry" | "scheduled_for_later")) && causes.len() == 1;
             let start_at = causes.iter().find_map(|row| row.4);
             let due = match self.world.tasks[task].steps[step].due {
                 Due::At(at) if waits => Some(at),
@@ -582,16 +583,9 @@ impl<'a> Game<'a> {
             let rest = mended.blocking_reason(task, step);
             self.same(task, &format!("what blocks step {step} when {causes:?} are taken away"), &None, &rest)?;
             if let Some(start_at) = start_at {
-                // time alone, where it is the only cause
                 let mut later = self.world.clone();
                 later.now = start_at;
-                let is_only = causes.len() == 1;
-                self.same(
-                    task,
-                    &format!("step {step} at {start_at}"),
-                    &true,
-                    &(!is_only || later.is_ready(task, step)),
-                )?;
+                self.same(task, &format!("step {step} at {start_at}"), &true, &later.is_ready(task, step))?;
             }
         }
         Ok(())
