@@ -216,17 +216,25 @@ impl Caller {
         if reason.is_some_and(|reason| reason.chars().count() > MAX_REASON) {
             return Err(Problem::bad("bad_reason", format!("a reason has at most {MAX_REASON} characters")));
         }
-        let actor = self.key.as_ref().map(|key| key.name.as_str());
         let object = tasker::json::clean(object, 1000);
-        let record = AuditRecord {
-            actor: actor.unwrap_or("anonymous"),
+        app.tasker.store().audit(self.record(action, &object, reason)).await?;
+        Ok(ByHand { actor: self.actor(), reason })
+    }
+
+    /// Who he is in histories and records.
+    pub fn actor(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.name.as_str())
+    }
+
+    /// What he does, for the audit.
+    pub fn record<'a>(&'a self, action: &'a str, object: &'a str, reason: Option<&'a str>) -> AuditRecord<'a> {
+        AuditRecord {
+            actor: self.actor().unwrap_or("anonymous"),
             api_key_id: self.key.as_ref().map(|key| key.api_key_id),
             action,
-            object: &object,
+            object,
             reason,
-        };
-        app.tasker.store().audit(record).await?;
-        Ok(ByHand { actor, reason })
+        }
     }
 }
 

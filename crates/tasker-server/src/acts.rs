@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use tasker::{
-    Submission, Submitted,
+    Error, Submission, Submitted,
     readiness::{StepState, TaskState},
-    store::{BulkReport, StepVerb, TaskFilter, TaskListItem, TaskVerb},
+    store::{BulkReport, StepVerb, Store, TaskFilter, TaskListItem, TaskVerb},
     workflow::{Definition, Priority},
 };
 use utoipa::ToSchema;
@@ -60,7 +60,6 @@ pub(crate) async fn submit(app: &App, caller: &Caller, task: NewTask) -> Result<
     if !caller.is_within(&namespace) {
         return Err(Problem::unknown_workflow(&namespace, &name));
     }
-    let by = caller.asks(app, "submit_task", &format!("{namespace}.{name}"), None).await?;
     let submission = Submission {
         version: task.version,
         idempotency_key: task.idempotency_key,
@@ -70,9 +69,25 @@ pub(crate) async fn submit(app: &App, caller: &Caller, task: NewTask) -> Result<
         deadline: task.deadline,
         tags: task.tags,
         summary: task.summary,
-        actor: by.actor.map(str::to_owned),
+        actor: caller.actor().map(str::to_owned),
     };
-    Ok(app.tasker.submit(&namespace, &name, &input, submission).await?)
+    let object = format!("{namespace}.{name}");
+    // the record names the task, and so is kept with it
+    let mut transaction = app.tasker.store().pool().begin().await.map_err(Error::from)?;
+    match app.tasker.submit_in(&mut transaction, &namespace, &name, &input, submission).await {
+        Ok(submitted) => {
+            let object = format!("{object} {}", submitted.task_id);
+            Store::audit_in(&mut transaction, caller.record("submit_task", &object, None)).await?;
+            transaction.commit().await.map_err(Error::from)?;
+            app.tasker.wake();
+            Ok(submitted)
+        }
+        Err(refused) => {
+            transaction.rollback().await.map_err(Error::from)?;
+            caller.asks(app, "submit_task", &object, None).await?;
+            Err(refused.into())
+        }
+    }
 }
 
 /// What was registered.

@@ -155,6 +155,13 @@ fn every_operation_asks_every_role_for_what_it_declares() {
                 .await
                 .unwrap();
         assert_eq!(kept, ("operator".into(), "act_on_task".into(), Some("a test".into())));
+        let submitted: i64 = sqlx::query_scalar(
+            "select count(*) from tasker.audit_records a join tasker.tasks k on a.object like '%.parcel ' || k.task_id where a.action = 'submit_task'",
+        )
+        .fetch_one(store.pool())
+        .await
+        .unwrap();
+        assert!(submitted > 0, "a record names the task that was submitted");
         // what is done stands under the key's name
         let actor: Option<String> = sqlx::query_scalar(
             "select actor from tasker.task_transitions where verb = 'pause' and actor = 'operator' limit 1",

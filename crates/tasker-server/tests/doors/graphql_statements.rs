@@ -147,8 +147,8 @@ fn a_resolver_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
             steps: task: 2
             steps: transitions: 3
             steps: workflowStepAttempts: 3
-            submitTask: 3
-            submitTask: task: 4
+            submitTask: 4
+            submitTask: task: 5
             task: 1
             task: context: 2
             task: executionContext: 2

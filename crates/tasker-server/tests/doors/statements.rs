@@ -228,7 +228,7 @@ fn a_route_makes_as_many_statements_for_a_thousand_steps_as_for_ten() {
             step: resolve: 2
             step: retry: 2
             step_readiness_statuses: 1
-            submit: 3
+            submit: 4
             task: 3
             task: cancel: 2
             task: pause: 2

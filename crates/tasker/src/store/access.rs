@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Store;
@@ -155,6 +156,14 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn audit(&self, record: AuditRecord<'_>) -> Result<(), Error> {
+        Store::audit_in(&mut *self.pool.acquire().await?, record).await
+    }
+
+    /// The same in the caller's transaction: it is kept with what is done there, or neither is.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn audit_in(connection: &mut PgConnection, record: AuditRecord<'_>) -> Result<(), Error> {
         sqlx::query(
             "insert into tasker.audit_records (at, actor, api_key_id, action, object, reason) values (tasker.clock(), $1, $2, $3, $4, $5)",
         )
@@ -163,7 +172,7 @@ impl Store {
         .bind(record.action)
         .bind(record.object)
         .bind(record.reason)
-        .execute(&self.pool)
+        .execute(connection)
         .await?;
         Ok(())
     }
