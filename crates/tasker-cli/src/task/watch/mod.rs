@@ -182,7 +182,10 @@ impl<'a> Watch<'a> {
 
     /// First where the events are, then how everything stands: nothing lies between.
     async fn begin(&mut self, is_first: bool) -> Result<(Following, Task), Failure> {
-        let following = self.door.follow(self.task_id, self.place.as_deref()).await?;
+        let following = self.door.follow(self.task_id, self.place.as_deref()).await;
+        // in the words of this door
+        let following =
+            following.map_err(|why| if why.is("unknown_task") { unknown_task(self.task_id) } else { why })?;
         let task = self.task().await?;
         self.see(&task).await?;
         if self.gone.take().is_some() {
