@@ -7,7 +7,7 @@ language plpgsql
 set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan set lock_timeout = '1s'
 as $$
 declare
-  now_ timestamptz := tasker.clock(); t uuid; wanted uuid[]; held uuid[];
+  now_ timestamptz := tasker.clock(); at_most_keys int := 10 * at_most; t uuid; wanted uuid[]; held uuid[];
   s_tasks uuid[]; s_steps int[]; s_claims uuid[]; n int; c_tasks uuid[]; c_steps int[];
 begin
   perform tasker.require_read_committed();
@@ -50,7 +50,7 @@ begin
 
   delete from tasker.idempotency_keys k where k.ctid = any(array(
     select o.ctid from tasker.idempotency_keys o
-    where o.created_at < now_ - interval '30 days' order by o.created_at limit 10 * at_most for update skip locked));
+    where o.created_at < now_ - interval '30 days' order by o.created_at limit at_most_keys for update skip locked));
 
   select array_agg(e.task_id order by e.task_id) into wanted from (
     select d.task_id from (
