@@ -302,6 +302,8 @@ pub struct BulkReport {
 
 /// How many tasks of a verb over many are looked up at once.
 const SOME: i64 = 100;
+/// One that somebody has locked holds up the others for a second at most.
+const FOR_A_SECOND: &str = "from (select set_config('lock_timeout', '1s', true) offset 0) patience";
 /// After how long such a call ends, and says where to go on.
 const BULK_TIME: Duration = Duration::from_secs(15);
 
@@ -375,7 +377,7 @@ impl Store {
                 if begin.elapsed() >= BULK_TIME {
                     return Ok(report);
                 }
-                match self.to_one_of_many(verb, *id, by).await {
+                match self.ask_task(verb, *id, by, FOR_A_SECOND).await {
                     Ok(_) => report.done += 1,
                     Err(Error::Refused { code, .. }) => *report.refused.entry(code).or_default() += 1,
                     Err(error) if error.sqlstate().as_deref() == Some("55P03") => {
@@ -394,28 +396,18 @@ impl Store {
         Ok(report)
     }
 
-    /// Does a verb to a task, which holds up the others for a second at most where somebody has locked it.
-    async fn to_one_of_many(&self, verb: TaskVerb, id: Uuid, by: ByHand<'_>) -> Result<TaskState, Error> {
-        let sql = format!(
-            "with patience as materialized (select set_config('lock_timeout', '1s', true))
-             select tasker.{}_task($1, $2, $3) from patience",
-            verb.as_str()
-        );
-        let ask = || sqlx::query_scalar(AssertSqlSafe(sql.clone())).bind(id).bind(by.reason).bind(by.actor);
-        again(|| ask().fetch_one(&self.pool)).await
-    }
-
     /// Does a verb to a task. Gives its state from then on.
     ///
     /// # Errors
     /// As the verb.
     pub async fn to_task(&self, verb: TaskVerb, task_id: Uuid, by: ByHand<'_>) -> Result<TaskState, Error> {
-        match verb {
-            TaskVerb::Cancel => self.cancel_task(task_id, by).await,
-            TaskVerb::Pause => self.pause_task(task_id, by).await,
-            TaskVerb::Resume => self.resume_task(task_id, by).await,
-            TaskVerb::Retry => self.retry_task(task_id, by).await,
-            TaskVerb::Resolve => self.resolve_task(task_id, by).await,
-        }
+        self.ask_task(verb, task_id, by, "").await
+    }
+
+    /// `from`: what the statement does before the verb.
+    async fn ask_task(&self, verb: TaskVerb, id: Uuid, by: ByHand<'_>, from: &str) -> Result<TaskState, Error> {
+        let sql = format!("select tasker.{}_task($1, $2, $3) {from}", verb.as_str());
+        let ask = || sqlx::query_scalar(AssertSqlSafe(sql.clone())).bind(id).bind(by.reason).bind(by.actor);
+        again(|| ask().fetch_one(&self.pool)).await
     }
 }
