@@ -63,7 +63,7 @@ pub(crate) async fn list(
         return Err(Problem::unknown_task(task_id));
     }
     // a page that ended early has one too many, too
-    let limit = if is_cut { limit.min(items.len() as i64 - 1).max(1) } else { limit };
+    let limit = if is_cut { limit.min(items.len() as i64 - 1) } else { limit };
     Ok(Listed::new(items, limit, &uri, "from", |step| (step.readiness.step_number + 1).to_string()))
 }
 

@@ -1,6 +1,6 @@
 //! `tasker task watch`: a task's graph, and what happens in it until it ends. On a terminal the picture is drawn anew in place; elsewhere each change
-//! is a line, with `--json` each event an object on its line, and last how the
-//! task stands. Where the door is gone for a while it is knocked at again, and nothing is missed.
+//! is a line, with `--json` each event an object on its line, and last how the task stands. Where the door is gone for a while it is knocked at again,
+//! and nothing is missed.
 
 mod picture;
 
