@@ -15,7 +15,7 @@ set enable_seqscan = off set enable_bitmapscan = off set enable_memoize = off se
 as $$
 #variable_conflict use_column
 declare
-  now_ timestamptz; begins boolean; settled_ int; answers_ text[];
+  now_ timestamptz; begins boolean; settled_ int; leased_ int := 0; answers_ text[]; one record; only_child int;
   c_tasks uuid[]; c_steps int[]; kept uuid[]; l_tasks uuid[]; l_steps int[]; l_named int[]; l_claims uuid[];
   left_over_ boolean := false; next_at_ timestamptz; x record;
 begin
@@ -32,25 +32,31 @@ begin
     left_over_ := x.reaped >= 100 or x.overdue >= 100;
   end if;
 
-  if cardinality(s_tasks) > 0 then
+  if cardinality(s_tasks) = 1 and outcomes[1] = 'complete' then
+    one := tasker.complete_step(by_worker, s_tasks[1], s_steps[1], s_claims[1], payloads[1], handlers, capacity, lease);
+    now_ := one.now_; settled_ := one.settled; c_tasks := one.c_tasks; c_steps := one.c_steps;
+    only_child := one.l_step;
+    if only_child is not null then
+      kept := s_tasks; leased_ := 1;
+    end if;
+  elsif cardinality(s_tasks) > 0 then
     select bool_or(k.state = 'pending') into begins from (
       select k.state from tasker.tasks k where k.task_id = any(s_tasks) order by k.task_id for no key update) k;
     if begins then
       perform tasker.record_start(s_tasks);
     end if;
     now_ := tasker.clock();
-    if cardinality(s_tasks) = 1 and outcomes[1] = 'complete' then
-      x := tasker.complete_step(now_, s_tasks[1], s_steps[1], s_claims[1], payloads[1]);
-    else
-      perform tasker.require_settlements(now_, outcomes, delays, instants);
-      x := tasker.settle('settle', now_, s_tasks, s_steps, s_claims, outcomes, payloads, error_kinds, retryables, delays, instants, null);
-    end if;
+    perform tasker.require_settlements(now_, outcomes, delays, instants);
+    x := tasker.settle('settle', now_, s_tasks, s_steps, s_claims, outcomes, payloads, error_kinds, retryables, delays, instants, null);
     settled_ := x.settled; c_tasks := x.c_tasks; c_steps := x.c_steps;
+  end if;
 
+  if cardinality(s_tasks) > 0 then
     if c_tasks is not null then
       x := tasker.lease_or_enqueue(by_worker, now_, c_tasks, c_steps, handlers, capacity, lease);
       kept := x.kept; left_over_ := x.left_over;
       l_tasks := x.l_tasks; l_steps := x.l_steps; l_named := x.l_named; l_claims := x.l_claims;
+      leased_ := coalesce(cardinality(l_tasks), 0);
     end if;
 
     if not s_tasks <@ coalesce(kept, '{}') then
@@ -62,12 +68,12 @@ begin
 
   -- without lanes only the released children were asked for
   next_positions := positions; next_keys := keys;
-  if cardinality(lanes) > 0 and coalesce(cardinality(l_tasks), 0) < capacity then
+  if cardinality(lanes) > 0 and leased_ < capacity then
     if only_task is null then
-      x := tasker.claim(by_worker, handlers, lanes, positions, keys, capacity - coalesce(cardinality(l_tasks), 0), lease, known_pairs, known_keys, known_from);
+      x := tasker.claim(by_worker, handlers, lanes, positions, keys, capacity - leased_, lease, known_pairs, known_keys, known_from);
       next_positions := x.next_positions; next_keys := x.next_keys; seen_pairs := x.seen_pairs; seen_keys := x.seen_keys; seen_from := x.seen_from;
     else
-      x := tasker.claim_task(by_worker, only_task, handlers, capacity - coalesce(cardinality(l_tasks), 0), lease);
+      x := tasker.claim_task(by_worker, only_task, handlers, capacity - leased_, lease);
     end if;
     l_tasks := l_tasks || x.l_tasks; l_steps := l_steps || x.l_steps; l_named := l_named || x.l_named; l_claims := l_claims || x.l_claims;
     next_at_ := x.next_at;
@@ -75,6 +81,10 @@ begin
   -- a duration, never an instant: the worker counts it on its own monotonic clock
   next_in := case when isfinite(next_at_) then next_at_ - tasker.clock() end; answers := answers_; left_over := left_over_;
   return next;
+  if only_child is not null then
+    return query select null::text[], null::timestamptz[], null::text[], null::int[], null::text[], null::timestamptz[], null::interval, null::boolean, null::timestamptz,
+      s_tasks[1], only_child, one.l_named, 1, one.l_claim, one.retry_limit, 0, null::timestamptz, one.context, null::text, one.results;
+  end if;
   if l_tasks is not null then
     return query select null::text[], null::timestamptz[], null::text[], null::int[], null::text[], null::timestamptz[], null::interval, null::boolean, null::timestamptz, d.* from tasker.deliver(l_tasks, l_steps, l_named, l_claims) d;
   end if;

@@ -3,25 +3,8 @@
 create function tasker.lease_or_enqueue(by_worker uuid, now_ timestamptz, c_tasks uuid[], c_steps int[], handlers int[], capacity int, lease interval,
   out kept uuid[], out l_tasks uuid[], out l_steps int[], out l_named int[], out l_claims uuid[], out left_over boolean)
 language plpgsql as $$
-declare release_number bigint := nextval('tasker.transition_numbers'); r record;
+declare release_number bigint := nextval('tasker.transition_numbers');
 begin
-  -- a single step that has no history yet, in statements of one row each
-  if cardinality(c_tasks) = 1 and capacity > 0 then
-    select v.named_task_id, v.ready_for_execution and v.limit_key = '' and v.handler_id = any(handlers) and v.last_transition_number is null as leasable into r
-    from tasker.step_readiness_statuses v where v.task_id = c_tasks[1] and v.step_number = c_steps[1];
-    if r.leasable then
-      l_claims := array[gen_random_uuid()];
-      insert into tasker.leases (task_id, step_number, named_task_id, attempt, claim_id, worker_id, lease_expires_at, limit_key)
-      values (c_tasks[1], c_steps[1], r.named_task_id, 1, l_claims[1], by_worker, now_ + lease, '')
-      on conflict (task_id, step_number) do nothing;
-      if found then
-        insert into tasker.workflow_step_transitions (task_id, step_number, number, to_state, verb, at, attempt, claim_id, worker_id, last_attempted_at)
-        values (c_tasks[1], c_steps[1], release_number, 'in_progress', 'claim', now_, 1, l_claims[1], by_worker, now_);
-      end if;
-      kept := c_tasks; l_tasks := c_tasks; l_steps := c_steps; l_named := array[r.named_task_id]; left_over := false;
-      return;
-    end if;
-  end if;
   with v as materialized (
     select v.*, gen_random_uuid() as claim_id, v.leasable and count(*) filter (where v.leasable) over (rows unbounded preceding) <= capacity as taken from (
       select v.task_id, v.step_number, v.named_task_id, v.handler_id, v.lane, v.limit_key, v.next_retry_at, v.attempts, v.ready_for_execution,

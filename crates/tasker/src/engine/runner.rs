@@ -7,6 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use futures_util::future::OptionFuture;
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -299,6 +300,7 @@ impl Runner {
     pub(super) async fn wait(&mut self, at_most: Duration, stop: &CancellationToken) {
         if at_most.is_zero() && self.failures == 0 {
             tokio::task::yield_now().await;
+            self.let_the_batch_grow().await;
             return;
         }
         let trouble = self.failures > 0;
@@ -307,21 +309,12 @@ impl Runner {
             && !self.has_settlements()
             && self.running_count() < self.settings.concurrency;
         let door = is_idle.then(|| self.wake.door.open());
-        let knock = async {
-            match door {
-                Some(door) => door.await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Some(ended) = self.ended.1.recv(), if !trouble => {
                 self.end(ended);
-                // a busy worker lets its batch grow while attempts end one after the other; a lone one goes at once
-                while self.collect() > 0 {
-                    tokio::task::yield_now().await;
-                }
+                self.let_the_batch_grow().await;
             }
-            Ok(parcel) = knock => self.parcel = Some(parcel),
+            Some(Ok(parcel)) = OptionFuture::from(door) => self.parcel = Some(parcel),
             () = self.wake.woken(), if !trouble => self.search.begin_anew(),
             () = tokio::time::sleep(at_most) => {}
             () = stop.cancelled() => {}
@@ -368,6 +361,13 @@ impl Runner {
             warn!("{left} ends could not be handed in; their leases will expire");
         }
         Ok(())
+    }
+
+    /// Takes in attempts as long as they end one after the other: a call costs more than a step in it.
+    async fn let_the_batch_grow(&mut self) {
+        while self.collect() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Takes in what has ended, without waiting. Gives how many.

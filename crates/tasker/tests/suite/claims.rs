@@ -183,6 +183,45 @@ fn children_are_claimed_in_the_call_that_settles_their_last_parent() {
 }
 
 #[test]
+fn a_lone_child_is_claimed_and_delivered_as_any_other() {
+    with_database(async |db| {
+        let mut play = Play::of(db, "a, b, c, d, e > f").await;
+        let large = format!("\"{}\"", "x".repeat(1_000_000));
+        for (needs, result) in [("{}", "1"), ("{0}", "{\"n\": [2]}"), ("{4,1}", "null"), ("{0,1,2,3,4}", &large)] {
+            db.run(&format!("update tasker.named_tasks_named_steps set needs = '{needs}' where step_number = 5")).await;
+            play.tasks.clear();
+            play.claims.clear();
+            play.live("submit a:complete b:in_progress c:in_progress d:in_progress e:in_progress").await;
+            let ended = |step| [(play.claims[&(play.task(), step)].clone(), Outcome::Complete(result.into()))];
+            for step in [1, 2, 3] {
+                play.worker.settle(db, &ended(step)).await;
+            }
+            let mut connection = db.pool().acquire().await.unwrap();
+            let reply = play.worker.exchange(&mut connection, &ended(4), &play.worker.serves(), 1, None).await.unwrap();
+            drop(connection);
+            let [child] = &reply.claimed[..] else { panic!("{reply:?}") };
+            let other: String = db
+                .value(&format!(
+                    "select row(d.context, d.input, d.results, d.retry_limit, d.generation, d.timer, d.attempt)::text
+                     from tasker.leases l cross join lateral tasker.deliver(array[l.task_id], array[l.step_number], array[l.named_task_id], array[l.claim_id]) d
+                     where l.claim_id = '{}'",
+                    child.claim_id
+                ))
+                .await;
+            assert_eq!((child.step_number, &reply.delivered[0]), (5, &other), "{needs}");
+            let order: Vec<i32> = db
+                .column(&format!(
+                    "select step_number from tasker.workflow_step_transitions where task_id = '{}' and number >= (
+                       select max(number) from tasker.workflow_step_transitions where task_id = '{0}' and step_number = 4) order by number",
+                    play.task()
+                ))
+                .await;
+            assert_eq!(order, [4, 5], "what causes has the smaller number");
+        }
+    });
+}
+
+#[test]
 fn a_child_that_is_claimed_at_once_keeps_what_a_person_changed() {
     with_database(async |db| {
         let mut play = Play::of(db, "a > b").await;

@@ -402,7 +402,7 @@ fn a_step_of_a_long_task_costs_what_one_of_a_short_task_does() {
         }
         let (short, long) = statements.split_at(statements.len() / 2);
         assert_eq!(short, long, "statements, those inside included");
-        assert!(short.contains(&("settle, and take the child", 14)), "{short:?}");
+        assert!(short.contains(&("settle, and take the child", 15)), "{short:?}");
     });
 }
 

@@ -54,6 +54,8 @@ pub struct Reply {
     pub answers: Vec<String>,
     /// What the worker holds now.
     pub claimed: Vec<Claim>,
+    /// What came with each, as SQL writes a row.
+    pub delivered: Vec<String>,
     /// Microseconds until something more is due.
     pub next_in: Option<i64>,
 }
@@ -105,7 +107,7 @@ impl Worker {
         let column =
             |value: fn(&Outcome) -> Option<String>| ended.iter().map(|(_, outcome)| value(outcome)).collect::<Vec<_>>();
         let rows = sqlx::query(
-            "select x.* from tasker.exchange(
+            "select x.*, row(x.context, x.input, x.results, x.retry_limit, x.generation, x.timer, x.attempt)::text as delivered from tasker.exchange(
                by_worker => $1, s_tasks => $2, s_steps => $3, s_claims => $4, outcomes => $5, payloads => $6, error_kinds => $7,
                retryables => $8, delays => $9, instants => $10, handlers => $11, lanes => $12,
                positions => array_fill('-infinity'::timestamptz, array[cardinality($11::int[])]),
@@ -148,13 +150,16 @@ impl Worker {
                     let next_in: Option<sqlx::postgres::types::PgInterval> = row.try_get("next_in")?;
                     reply.next_in = next_in.map(|next| next.microseconds + i64::from(next.days) * 86_400_000_000);
                 }
-                Some(claim_id) => reply.claimed.push(Claim {
-                    task_id: row.try_get("task_id")?,
-                    step_number: row.try_get("step_number")?,
-                    attempt: row.try_get("attempt")?,
-                    claim_id,
-                    timer: row.try_get("timer")?,
-                }),
+                Some(claim_id) => {
+                    reply.delivered.push(row.try_get("delivered")?);
+                    reply.claimed.push(Claim {
+                        task_id: row.try_get("task_id")?,
+                        step_number: row.try_get("step_number")?,
+                        attempt: row.try_get("attempt")?,
+                        claim_id,
+                        timer: row.try_get("timer")?,
+                    });
+                }
             }
         }
         assert!(reply.claimed.len() <= usize::try_from(capacity).unwrap(), "claimed more than {capacity}");
