@@ -29,7 +29,7 @@ pub async fn measure(round: &Round, report: &mut Report, connection: &mut PgConn
         // the newest task of each has not begun
         let number = -(tasks as i64);
         begin_before(connection, tasks as i64).await?;
-        let task = submit(round, workflow).await?;
+        let task = submit(&round.tasker, workflow).await?;
         let ours = "select * from tasker.step_readiness_statuses where task_id = $1";
         let before = "select * from before.step_readiness_statuses where task_id = $1";
         let mut own = round.tasker.store().pool().acquire().await?;
@@ -111,7 +111,7 @@ async fn begin_before(connection: &mut PgConnection, tasks: i64) -> Result<()> {
 }
 
 /// As many tasks of ours that have ended well.
-async fn fill_ours(connection: &mut PgConnection, workflow: i32, mut tasks: usize) -> Result<()> {
+pub async fn fill_ours(connection: &mut PgConnection, workflow: i32, mut tasks: usize) -> Result<()> {
     while tasks > 0 {
         let now = tasks.min(100);
         sqlx::query(include_str!("stored.sql")).bind(workflow).bind(now as i64).execute(&mut *connection).await?;
@@ -151,7 +151,7 @@ async fn traverse(connection: &mut PgConnection, task: i64) -> Result<usize> {
 }
 
 /// How many pages a statement looks at, warm.
-async fn pages(connection: &mut PgConnection, sql: &str) -> Result<f64> {
+pub async fn pages(connection: &mut PgConnection, sql: &str) -> Result<f64> {
     let explain = sqlx::AssertSqlSafe(format!("explain (analyze, buffers, timing off, format json) {sql}"));
     let plan: Value = sqlx::query_scalar(explain).fetch_one(connection).await?;
     let count = |name: &str| plan[0]["Plan"][name].as_f64().unwrap_or(f64::NAN);

@@ -1,7 +1,6 @@
 //! The figures: each of ours beside its floor, measured in the same round.
 
 use std::{
-    collections::HashSet,
     iter::repeat_n,
     time::{Duration, Instant},
 };
@@ -17,13 +16,15 @@ use uuid::Uuid;
 use crate::output::tell;
 
 use super::{
-    Result, Round, bare, floors,
+    Result, Round, arrivals,
+    bare::{self, BARE, BARE_QUEUE, Bare},
+    embedded, floors, footprint,
     graphs::{Graph, ran},
     report::{Bar, Report, Unit},
 };
 
 /// What can be asked for by itself.
-pub const GROUPS: [&str; 13] = [
+pub const GROUPS: [&str; 17] = [
     "chain of 4",
     "submit",
     "chain of 1,000",
@@ -37,6 +38,10 @@ pub const GROUPS: [&str; 13] = [
     "dense graph",
     "idle",
     "200 workers",
+    "arrivals",
+    "storage",
+    "memory of a task",
+    "embedded",
 ];
 
 /// Measures everything that is asked for, once.
@@ -76,10 +81,22 @@ pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
         dense(round, report, &mut connection).await?;
     }
     if round.wants("idle") {
-        idle(round, report, &mut connection).await?;
+        footprint::idle(round, report, &mut connection).await?;
     }
     if round.wants("200 workers") {
         crowd(round, report, &mut connection).await?;
+    }
+    if round.wants("arrivals") {
+        arrivals::measure(round, report, &mut connection).await?;
+    }
+    if round.wants("storage") {
+        footprint::storage(round, report, &mut connection).await?;
+    }
+    if round.wants("memory of a task") {
+        footprint::memory_of_a_task(round, report).await?;
+    }
+    if round.wants("embedded") {
+        embedded::measure(round, report).await?;
     }
     Ok(())
 }
@@ -102,16 +119,16 @@ pub async fn with_workers<'a, T>(
     measured
 }
 
-pub async fn submit(round: &Round, workflow: i32) -> Result<Uuid> {
-    Ok(round.tasker.submit_version(workflow, &json!({}), Submission::default()).await?.task_id)
+pub async fn submit(tasker: &Tasker, workflow: i32) -> Result<Uuid> {
+    Ok(tasker.submit_version(workflow, &json!({}), Submission::default()).await?.task_id)
 }
 
 /// Submits so many tasks in calls of 500; gives how long it took.
-pub async fn submit_many(round: &Round, workflow: i32, tasks: usize) -> Result<Duration> {
+pub async fn submit_many(tasker: &Tasker, workflow: i32, tasks: usize) -> Result<Duration> {
     let begun = Instant::now();
     for chunk in (0..tasks).collect::<Vec<_>>().chunks(500) {
         let task = |n: &usize| (json!({ "order": n, "customer": "c-1" }), Submission::default());
-        round.tasker.submit_many(workflow, chunk.iter().map(task).collect()).await?;
+        tasker.submit_many(workflow, chunk.iter().map(task).collect()).await?;
     }
     Ok(begun.elapsed())
 }
@@ -154,7 +171,7 @@ async fn chain_of_four(round: &Round, report: &mut Report, connection: &mut PgCo
             commits.push(begun.elapsed());
             pause().await;
             let begun = Instant::now();
-            let task = submit(round, workflow).await?;
+            let task = submit(&round.tasker, workflow).await?;
             let context = round.tasker.wait(task).await?;
             ours.push(begun.elapsed());
             if !context.is_complete() {
@@ -190,8 +207,8 @@ async fn submissions(round: &Round, report: &mut Report, connection: &mut PgConn
     let small = Graph::diamond().register(&round.tasker).await?;
     let large = Graph::chain(1_000).register(&round.tasker).await?;
     let commit = floors::median(300, async || floors::commit(connection).await).await?;
-    let one = floors::median(300, async || submit(round, small).await.map(drop)).await?;
-    let of_1000 = floors::median(300, async || submit(round, large).await.map(drop)).await?;
+    let one = floors::median(300, async || submit(&round.tasker, small).await.map(drop)).await?;
+    let of_1000 = floors::median(300, async || submit(&round.tasker, large).await.map(drop)).await?;
     let bar = Bar::Ratio { at_least: 2.0, strive: 1.3 };
     report.add("submit one task, p50", Unit::Milliseconds, ms(one), Some(("a commit", ms(commit))), bar);
     let bar = Bar::Ratio { at_least: 1.1, strive: 1.0 };
@@ -209,40 +226,46 @@ async fn cancel_pending(connection: &mut PgConnection) -> Result<()> {
 
 /// Many diamonds, submitted up front: two workers.
 async fn diamonds(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
-    // with all indexes
-    const BYTES: &str = "select sum(pg_total_relation_size(c.oid))::float8 from pg_class c
-        where c.relnamespace = 'tasker'::regnamespace and c.relkind = 'r'";
     let (tasks, steps) = (round.tasks, round.tasks * 4);
-    bare::make(connection, &Graph::diamond()).await?;
-    let bare_submitted = bare::submit(connection, tasks, 500).await?;
-    let bare_ran = bare::run(round, steps, 2, 100).await?;
+    let (bare_submitted, bare_ran) = bare_diamonds(round, connection, &BARE).await?;
+    let (_, queue_ran) = bare_diamonds(round, connection, &BARE_QUEUE).await?;
+    let inserted = floors::rows_inserted(connection, tasks, 500).await?;
 
     let workflow = Graph::diamond().register(&round.tasker).await?;
-    let empty: f64 = sqlx::query_scalar(BYTES).fetch_one(&mut *connection).await?;
-    let submitted = submit_many(round, workflow, tasks).await?;
+    let submitted = submit_many(&round.tasker, workflow, tasks).await?;
     let commits = commits_so_far(connection).await?;
     let (first, begun) = (ran(), Instant::now());
     with_workers(repeat_n(&round.tasker, 2), 100, async || until_done(connection, first, steps).await).await?;
     let took = begun.elapsed();
     all_are_complete(connection).await?;
     let commits = commits_so_far(connection).await? - commits;
-    let bytes: f64 = sqlx::query_scalar(BYTES).fetch_one(&mut *connection).await?;
-    submit_many(round, workflow, tasks).await?;
+    submit_many(&round.tasker, workflow, tasks).await?;
     let open = sqlx::query_scalar("select task_id from tasker.tasks where state = 'pending' order by 1");
     let blindly = bare::write_rows(round, workflow, open.fetch_all(&mut *connection).await?, 2).await?;
     all_are_complete(connection).await?;
 
     let rate = |count: usize, took: Duration| count as f64 / took.as_secs_f64();
-    let floor = Some(("the bare engine", rate(steps, bare_ran)));
+    let floor = Some((BARE.is, rate(steps, bare_ran)));
     report.add("diamonds, steps", Unit::PerSecond, rate(steps, took), floor, Bar::Ratio { at_least: 0.7, strive: 1.0 });
+    let floor = Some((BARE_QUEUE.is, rate(steps, queue_ran)));
+    report.add("diamonds, steps beside a queue", Unit::PerSecond, rate(steps, took), floor, Bar::None);
     let floor = Some(("their rows alone", rate(steps, blindly)));
     report.add("diamonds, steps beside their rows", Unit::PerSecond, rate(steps, took), floor, Bar::None);
-    let floor = Some(("the bare engine", rate(tasks, bare_submitted)));
-    report.add("diamonds, submitted tasks", Unit::PerSecond, rate(tasks, submitted), floor, Bar::None);
+    let floor = Some(("rows of one table", rate(tasks, inserted)));
+    let bar = Bar::Value { at_least: 60_000.0, strive: 120_000.0 };
+    report.add("diamonds, submitted tasks", Unit::PerSecond, rate(tasks, submitted), floor, bar);
+    let floor = Some((BARE.is, rate(tasks, bare_submitted)));
+    report.add("diamonds, submitted beside bare", Unit::PerSecond, rate(tasks, submitted), floor, Bar::None);
     let bar = Bar::Value { at_least: 0.05, strive: 0.05 };
     report.add("diamonds, transactions a step", Unit::Count, commits / steps as f64, None, bar);
-    report.add("diamonds, stored bytes a step", Unit::Count, (bytes - empty) / steps as f64, None, Bar::None);
     Ok(())
+}
+
+/// The same by a bare engine: how long their submission took, and their run.
+async fn bare_diamonds(round: &Round, connection: &mut PgConnection, bare: &Bare) -> Result<(Duration, Duration)> {
+    bare.make(connection, &Graph::diamond()).await?;
+    let submitted = bare.submit(connection, round.tasks, 500).await?;
+    Ok((submitted, bare.run(round, round.tasks * 4, 2, 100).await?))
 }
 
 /// The server's count of transactions in this database.
@@ -258,7 +281,7 @@ async fn one_a_call(round: &Round, report: &mut Report, name: &'static str, work
     let tasks = round.tasks / 20;
     let floor = floors::commits_a_second(round, workers).await?;
     let workflow = Graph::diamond().register(&round.tasker).await?;
-    submit_many(round, workflow, tasks).await?;
+    submit_many(&round.tasker, workflow, tasks).await?;
     let mut connection = PgConnection::connect(&round.url).await?;
     let (first, begun) = (ran(), Instant::now());
     with_workers(repeat_n(&round.tasker, workers), 1, async || until_done(&mut connection, first, tasks * 4).await)
@@ -275,7 +298,7 @@ async fn one_task(round: &Round, workflow: i32, workers: usize) -> Result<(Uuid,
     with_workers(repeat_n(&round.tasker, workers), 100, async || {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let begun = Instant::now();
-        let task = submit(round, workflow).await?;
+        let task = submit(&round.tasker, workflow).await?;
         round.tasker.wait(task).await?;
         Ok((task, begun.elapsed()))
     })
@@ -291,15 +314,16 @@ async fn into_one(
     steps: usize,
 ) -> Result<()> {
     let graph = Graph::wide(steps);
-    bare::make(connection, &graph).await?;
-    let begun = Instant::now();
-    bare::submit(connection, 1, 1).await?;
-    bare::run(round, steps + 1, 2, 100).await?;
-    let floor = begun.elapsed();
+    let mut floors = Vec::new();
+    for bare in [&BARE, &BARE_QUEUE] {
+        bare.make(connection, &graph).await?;
+        let submitted = bare.submit(connection, 1, 1).await?;
+        floors.push((bare.is, ms(submitted + bare.run(round, steps + 1, 2, 100).await?)));
+    }
     let workflow = graph.register(&round.tasker).await?;
     let (_, took) = one_task(round, workflow, 2).await?;
-    let floor = Some(("the bare engine", ms(floor)));
-    report.add(name, Unit::Milliseconds, ms(took), floor, Bar::Ratio { at_least: 2.0, strive: 1.2 });
+    report.add(name, Unit::Milliseconds, ms(took), Some(floors[0]), Bar::Ratio { at_least: 2.0, strive: 1.2 });
+    report.add(format!("{name}, beside a queue"), Unit::Milliseconds, ms(took), Some(floors[1]), Bar::None);
     Ok(())
 }
 
@@ -333,15 +357,17 @@ async fn long_chain(
     Ok(())
 }
 
+/// What is read of one task.
+pub const VIEWS: [(&str, &str); 4] = [
+    ("readiness", "select * from tasker.step_readiness_statuses where task_id = $1"),
+    ("context", "select * from tasker.task_execution_contexts where task_id = $1"),
+    ("summary", "select * from tasker.task_workflow_summaries where task_id = $1"),
+    ("DAG relationships", "select * from tasker.step_dag_relationships where task_id = $1"),
+];
+
 /// The views of one task, warm.
 async fn reads(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
     const TIMES: usize = 100;
-    const VIEWS: [(&str, &str); 4] = [
-        ("readiness", "select * from tasker.step_readiness_statuses where task_id = $1"),
-        ("context", "select * from tasker.task_execution_contexts where task_id = $1"),
-        ("summary", "select * from tasker.task_workflow_summaries where task_id = $1"),
-        ("DAG relationships", "select * from tasker.step_dag_relationships where task_id = $1"),
-    ];
     let floor = floors::median(TIMES, async || {
         sqlx::query("select 1").execute(&mut *connection).await?;
         Ok(())
@@ -352,7 +378,7 @@ async fn reads(round: &Round, report: &mut Report, connection: &mut PgConnection
         ("10,000", Graph::chain(10_000), Bar::Value { at_least: 20.0, strive: 10.0 }),
     ] {
         let workflow = graph.register(&round.tasker).await?;
-        let task = submit(round, workflow).await?;
+        let task = submit(&round.tasker, workflow).await?;
         for (what, sql) in VIEWS {
             let took = floors::median(TIMES, async || {
                 sqlx::query(sql).bind(task).fetch_all(&mut *connection).await?;
@@ -373,34 +399,11 @@ async fn dense(round: &Round, report: &mut Report, connection: &mut PgConnection
         number += 1;
         let graph = Graph { name: format!("dense_{number}"), ..Graph::dense() };
         let workflow = graph.register(&round.tasker).await?;
-        submit(round, workflow).await.map(drop)
+        submit(&round.tasker, workflow).await.map(drop)
     });
     let bar = Bar::Value { at_least: 500.0, strive: 500.0 };
     report.add("dense graph, registered and submitted, p50", Unit::Milliseconds, ms(took.await?), None, bar);
     cancel_pending(connection).await
-}
-
-/// Ten workers that have nothing to do: how often each asks the server anything. (The server's count of transactions has its own in it.)
-async fn idle(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
-    const WORKERS: usize = 10;
-    const ASKED: &str = "select pid, query_start::text from pg_stat_activity
-        where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid() and query_start is not null";
-    with_workers(repeat_n(&round.tasker, WORKERS), 100, async || {
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let before: HashSet<(i32, String)> =
-            sqlx::query_as(ASKED).fetch_all(&mut *connection).await?.into_iter().collect();
-        let mut asked = before.clone();
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(10) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            asked.extend(sqlx::query_as::<_, (i32, String)>(ASKED).fetch_all(&mut *connection).await?);
-        }
-        let rate = (asked.len() - before.len()) as f64 / begun.elapsed().as_secs_f64() / WORKERS as f64;
-        let bar = Bar::Value { at_least: 1.0, strive: 1.0 };
-        report.add("idle, queries a second and worker", Unit::Count, rate, None, bar);
-        Ok(())
-    })
-    .await
 }
 
 /// Two hundred workers beside twenty, each with a pool of its own, as in a process of its own. What their sessions do once, at their
@@ -423,12 +426,12 @@ async fn crowd(round: &Round, report: &mut Report, connection: &mut PgConnection
         }
         let rate = with_workers(&taskers, 100, async || {
             let first = ran();
-            submit_many(round, workflow, workers * 200).await?;
+            submit_many(&round.tasker, workflow, workers * 200).await?;
             until_done(connection, first, workers * 800).await?;
             tokio::time::sleep(Duration::from_secs(3)).await;
 
             let (first, begun) = (ran(), Instant::now());
-            submit_many(round, workflow, round.tasks * 5).await?;
+            submit_many(&round.tasker, workflow, round.tasks * 5).await?;
             until_done(connection, first, round.tasks * 20).await?;
             Ok((round.tasks * 20) as f64 / begun.elapsed().as_secs_f64())
         });

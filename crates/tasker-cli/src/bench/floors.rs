@@ -50,6 +50,18 @@ pub async fn commits_a_second(round: &Round, clients: usize) -> Result<f64> {
     Ok(count as f64 / begun.elapsed().as_secs_f64())
 }
 
+/// Inserts so many rows into one table, so many a statement; gives how long it took.
+pub async fn rows_inserted(connection: &mut PgConnection, rows: usize, a_statement: usize) -> Result<Duration> {
+    let begun = Instant::now();
+    for _ in 0..rows / a_statement {
+        sqlx::query("insert into public.one_row (v) select 'x' from generate_series(1, $1)")
+            .bind(a_statement as i32)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(begun.elapsed())
+}
+
 /// The middle of what something takes, again and again.
 pub async fn median(times: usize, mut what: impl AsyncFnMut() -> Result<()>) -> Result<Duration> {
     let mut took = Vec::with_capacity(times);

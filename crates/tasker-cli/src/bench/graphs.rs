@@ -65,18 +65,28 @@ impl Graph {
         Graph { name: "dense".into(), parents: (0..1_000).map(parents).collect() }
     }
 
+    /// So many beside each other.
+    pub fn roots(steps: usize) -> Graph {
+        Graph { name: format!("roots_{steps}"), parents: vec![Vec::new(); steps] }
+    }
+
     /// Registers it; every step does nothing.
     pub async fn register(&self, tasker: &Tasker) -> Result<i32> {
-        let mut yaml = format!("namespace: bench\nname: {}\nversion: 1.0.0\nsteps:\n", self.name);
-        for (step, parents) in self.parents.iter().enumerate() {
-            let parents: Vec<String> = parents.iter().map(|parent| format!("s{parent}")).collect();
-            writeln!(yaml, "- {{name: s{step}, handler: {HANDLER}, depends_on: [{}]}}", parents.join(","))?;
-        }
         let nothing = async |_: Context<Value>| {
             RAN.fetch_add(1, Ordering::Relaxed);
             Ok(true)
         };
         tasker.handle(HANDLER, function(nothing));
+        self.register_for(tasker, &format!("handler: {HANDLER}")).await
+    }
+
+    /// Registers it; every step is run by such a handler.
+    pub async fn register_for(&self, tasker: &Tasker, handler: &str) -> Result<i32> {
+        let mut yaml = format!("namespace: bench\nname: {}\nversion: 1.0.0\nsteps:\n", self.name);
+        for (step, parents) in self.parents.iter().enumerate() {
+            let parents: Vec<String> = parents.iter().map(|parent| format!("s{parent}")).collect();
+            writeln!(yaml, "- {{name: s{step}, {handler}, depends_on: [{}]}}", parents.join(","))?;
+        }
         let definition = Definition::from_yaml(&self.name, yaml.as_bytes(), None, &[]).map_err(|e| e.to_string())?;
         Ok(tasker.register_definition(&definition).await?)
     }

@@ -9,17 +9,21 @@ use tasker::sqlx::{self, Connection, PgConnection};
 
 use super::{
     Result, Round, before,
-    figures::{all_are_complete, submit_many, until_done, with_workers},
+    figures::{VIEWS, all_are_complete, ms, submit, submit_many, until_done, with_workers},
+    floors,
+    footprint::memory,
     graphs::{Graph, ran},
     report::{Bar, Report, Unit},
 };
 
 /// What can be asked for by itself.
-pub const GROUPS: [&str; 4] =
-    ["before and after", "long run of diamonds", "long run of layers", "beside an old snapshot"];
+pub const GROUPS: [&str; 5] =
+    ["before and after", "long run of diamonds", "long run of layers", "beside an old snapshot", "much stored"];
 
 /// How many steps a short run has.
 const SHORT: usize = 100_000;
+/// How many the run at most that an old snapshot's is compared with.
+const NORMAL: usize = 1_000_000;
 
 /// Measures one group, in a database of its own; a long run has so many steps.
 pub async fn measure(round: &Round, report: &mut Report, group: &str, steps: usize) -> Result<()> {
@@ -27,6 +31,7 @@ pub async fn measure(round: &Round, report: &mut Report, group: &str, steps: usi
         "before and after" => before::measure(round, report, &mut PgConnection::connect(&round.url).await?).await,
         "long run of diamonds" => long_run(round, report, "diamonds", &Graph::diamond(), steps).await,
         "long run of layers" => long_run(round, report, "layers", &Graph::layers(), steps).await,
+        "much stored" => much_stored(round, report, steps).await,
         _ => beside_a_snapshot(round, report, steps).await,
     }
 }
@@ -48,7 +53,7 @@ async fn long_run(round: &Round, report: &mut Report, name: &str, graph: &Graph,
 
 /// A run, and another while a session holds a snapshot that is older than it.
 async fn beside_a_snapshot(round: &Round, report: &mut Report, steps: usize) -> Result<()> {
-    let normal = run(round, &Graph::diamond(), steps).await?;
+    let normal = run(round, &Graph::diamond(), steps.min(NORMAL)).await?;
     let mut other = PgConnection::connect(&round.url).await?;
     let mut old = other.begin().await?;
     sqlx::raw_sql("set transaction isolation level repeatable read; select count(*) from tasker.tasks")
@@ -65,6 +70,45 @@ async fn beside_a_snapshot(round: &Round, report: &mut Report, steps: usize) -> 
     let bar = Bar::Ratio { at_least: 1.5, strive: 1.0 };
     report.add("beside an old snapshot, exchange to exchange, p99", Unit::Milliseconds, beside.between, floor, bar);
     Ok(())
+}
+
+/// Ten times as many steps that have ended are stored: a short run after it beside one before it, and the views of one task.
+async fn much_stored(round: &Round, report: &mut Report, steps: usize) -> Result<()> {
+    let mut connection = PgConnection::connect(&round.url).await?;
+    let workflow = Graph::layers().register(&round.tasker).await?;
+    let run_before = run(round, &Graph::diamond(), SHORT.min(steps)).await?;
+    let reads_before = read_views(round, workflow).await?;
+    before::fill_ours(&mut connection, workflow, steps / 10).await?;
+    sqlx::raw_sql("vacuum analyze").execute(&mut connection).await?;
+    let run_after = run(round, &Graph::diamond(), SHORT.min(steps)).await?;
+    let reads_after = read_views(round, workflow).await?;
+    let floor = Some(("before", run_before.rate));
+    let bar = Bar::Ratio { at_least: 0.9, strive: 1.0 };
+    report.add("much stored, steps", Unit::PerSecond, run_after.rate, floor, bar);
+    for ((name, _), (after, before)) in VIEWS.iter().zip(reads_after.into_iter().zip(reads_before)) {
+        let floor = Some(("before", ms(before.0)));
+        report.add(format!("much stored, read {name}"), Unit::Milliseconds, ms(after.0), floor, Bar::None);
+        let bar = Bar::Ratio { at_least: 1.05, strive: 1.0 };
+        report.add(format!("much stored, pages of {name}"), Unit::Count, after.1, Some(("before", before.1)), bar);
+    }
+    Ok(())
+}
+
+/// A new task of 100 steps in each view: how long it takes, warm, and how many pages are looked at.
+async fn read_views(round: &Round, workflow: i32) -> Result<Vec<(Duration, f64)>> {
+    let task = submit(&round.tasker, workflow).await?;
+    let mut own = round.tasker.store().pool().acquire().await?;
+    let mut read = Vec::new();
+    for (_, sql) in VIEWS {
+        let took = floors::median(21, async || {
+            sqlx::query(sql).bind(task).fetch_all(&mut *own).await?;
+            Ok(())
+        });
+        let took = took.await?;
+        read.push((took, before::pages(&mut own, &sql.replace("$1", &format!("'{task}'"))).await?));
+    }
+    sqlx::query("select tasker.cancel_task($1)").bind(task).execute(&mut *own).await?;
+    Ok(read)
 }
 
 /// A run's figures.
@@ -96,7 +140,7 @@ async fn run(round: &Round, graph: &Graph, steps: usize) -> Result<Run> {
     let workflow = graph.register(&round.tasker).await?;
     let tasks = steps / graph.parents.len();
     let steps = tasks * graph.parents.len();
-    submit_many(round, workflow, tasks).await?;
+    submit_many(&round.tasker, workflow, tasks).await?;
     // what was written so far goes to the disk now, and not at an instant of the server's choice; whoever may not say so, waits for it
     let _ = sqlx::raw_sql("checkpoint").execute(&mut connection).await;
     let number: i64 =
@@ -122,17 +166,12 @@ async fn by_tenths(steps: usize) -> Result<Vec<Tenth>> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let count = ran() - before;
         if count >= steps * (tenths.len() + 1) / 10 {
-            tenths.push(Tenth { rate: (count - counted) as f64 / begun.elapsed().as_secs_f64(), memory: memory()? });
+            tenths.push(Tenth {
+                rate: (count - counted) as f64 / begun.elapsed().as_secs_f64(),
+                memory: memory("self", "VmRSS")? / f64::from(1 << 20),
+            });
             (counted, begun) = (count, Instant::now());
         }
     }
     Ok(tenths)
-}
-
-/// What this process keeps in memory, in MiB.
-fn memory() -> Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
-    let kib: f64 = line.split_whitespace().nth(1).ok_or("an empty VmRSS")?.parse()?;
-    Ok(kib / 1024.0)
 }

@@ -1,9 +1,12 @@
 //! `tasker bench`: how fast the engine is on a server, beside what the same server does at best with plain SQL in the same minutes.
 
+mod arrivals;
 mod bare;
 mod before;
+mod embedded;
 mod figures;
 mod floors;
+mod footprint;
 mod graphs;
 mod long;
 mod report;
