@@ -18,7 +18,7 @@ use crate::{
     events::{Cursor, Hub, Subscription},
     handlers::Handler,
     json,
-    store::{NewTask, Store, Submission, Submitted, definition, find_workflow, input_schema, submit},
+    store::{NewTask, Store, Submission, Submitted, find_workflow, input_schema, submit},
     workflow::{Definition, InputSchema, Step, Workflow},
 };
 
@@ -362,8 +362,7 @@ impl Tasker {
         let schema = match known {
             Some(schema) => schema,
             None => {
-                let definition = definition(connection, named_task_id).await?;
-                let schema = input_schema(named_task_id, &definition)?.map(Arc::new);
+                let schema = input_schema(connection, named_task_id).await?.map(Arc::new);
                 let mut inputs = self.inputs.write().unwrap_or_else(PoisonError::into_inner);
                 if inputs.len() >= MAX_INPUTS {
                     inputs.clear();

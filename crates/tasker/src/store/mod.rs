@@ -41,7 +41,7 @@ pub use schema::{MigrationReport, SCHEMA_VERSION};
 pub use steps::{Cause, StepPage, StepVerb, Steps, WorkflowStep, WorkflowStepAttempt};
 pub use tasks::{ByHand, Submission, Submitted};
 pub(crate) use tasks::{NewTask, submit};
-pub(crate) use workflows::{LoadedWorkflow, definition, find_workflow, input_schema};
+pub(crate) use workflows::{LoadedWorkflow, find_workflow, input_schema};
 
 use crate::Error;
 

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures_util::TryStreamExt;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Row};
 
@@ -77,37 +79,45 @@ impl Store {
     }
 
     pub(crate) async fn load_workflow(&self, named_task_id: i32) -> Result<LoadedWorkflow, Error> {
-        let definition = definition(&mut *self.pool.acquire().await?, named_task_id).await?;
-        let rows = sqlx::query(
+        let connection = &mut *self.pool.acquire().await?;
+        let input = input_schema(connection, named_task_id).await?;
+        let steps: String =
+            sqlx::query_scalar("select (definition -> 'steps')::text from tasker.named_tasks where named_task_id = $1")
+                .bind(named_task_id)
+                .fetch_one(&mut *connection)
+                .await?;
+        let steps: Vec<StoredStep> =
+            serde_json::from_str(&steps).map_err(|e| unreadable(named_task_id, e.to_string()))?;
+        let mut withs: HashMap<String, Value> = steps.into_iter().map(|step| (step.name, step.with)).collect();
+        // a workflow may have many: one row at a time
+        let mut rows = sqlx::query(
             "select n.name, h.name as handler, n.timeout, n.needs
              from tasker.named_tasks_named_steps n join tasker.handlers h on h.handler_id = n.handler_id
              where n.named_task_id = $1 order by n.step_number",
         )
         .bind(named_task_id)
-        .fetch_all(&self.pool)
-        .await?;
-        let mut withs: HashMap<String, Value> = definition["steps"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|s| Some((s["name"].as_str()?.to_string(), s["with"].clone())))
-            .collect();
-        let nodes = rows
-            .into_iter()
-            .map(|row| {
-                let name: String = row.try_get("name")?;
-                Ok(LoadedNode {
-                    with: withs.remove(&name).unwrap_or(Value::Null),
-                    name: name.into(),
-                    handler: row.try_get("handler")?,
-                    timeout: row.try_get::<Option<f64>, _>("timeout")?.map(Duration::from_secs_f64),
-                    needs: row.try_get("needs")?,
-                })
-            })
-            .collect::<Result<_, sqlx::Error>>()?;
-        let input = input_schema(named_task_id, &definition)?;
+        .fetch(connection);
+        let mut nodes = Vec::with_capacity(withs.len());
+        while let Some(row) = rows.try_next().await? {
+            let name: String = row.try_get("name")?;
+            nodes.push(LoadedNode {
+                with: withs.remove(&name).unwrap_or(Value::Null),
+                name: name.into(),
+                handler: row.try_get("handler")?,
+                timeout: row.try_get::<Option<f64>, _>("timeout")?.map(Duration::from_secs_f64),
+                needs: row.try_get("needs")?,
+            });
+        }
         Ok(LoadedWorkflow { nodes, input })
     }
+}
+
+/// What a worker reads of a step in a stored definition.
+#[derive(Deserialize)]
+struct StoredStep {
+    name: String,
+    #[serde(default)]
+    with: Value,
 }
 
 /// A priority's lane in the queue.
@@ -134,29 +144,30 @@ pub(crate) async fn find_workflow(
         .await?)
 }
 
-/// The stored definition of a version, as JSON.
-pub(crate) async fn definition(connection: &mut PgConnection, named_task_id: i32) -> Result<Value, Error> {
-    let text: Option<String> =
-        sqlx::query_scalar("select definition::text from tasker.named_tasks where named_task_id = $1")
+/// The schema of a version's input; `None`: it says none.
+pub(crate) async fn input_schema(
+    connection: &mut PgConnection,
+    named_task_id: i32,
+) -> Result<Option<InputSchema>, Error> {
+    let stored: Option<Option<String>> =
+        sqlx::query_scalar("select (definition -> 'input')::text from tasker.named_tasks where named_task_id = $1")
             .bind(named_task_id)
             .fetch_optional(connection)
             .await?;
-    let text = text.ok_or_else(|| Error::Refused {
+    let schema = stored.ok_or_else(|| Error::Refused {
         code: "unknown_workflow".into(),
         message: format!("there is no workflow with the id {named_task_id}; register it first"),
     })?;
-    serde_json::from_str(&text).map_err(|e| Error::Json {
-        what: format!("the definition of workflow {named_task_id}"),
-        message: e.to_string(),
-    })
+    match schema.as_deref() {
+        None | Some("null") => Ok(None),
+        Some(schema) => serde_json::from_str(schema)
+            .map_err(|e| e.to_string())
+            .and_then(|schema| InputSchema::compile(&schema))
+            .map(Some)
+            .map_err(|message| unreadable(named_task_id, message)),
+    }
 }
 
-/// The schema in a stored definition.
-pub(crate) fn input_schema(named_task_id: i32, definition: &Value) -> Result<Option<InputSchema>, Error> {
-    match &definition["input"] {
-        Value::Null => Ok(None),
-        schema => InputSchema::compile(schema)
-            .map(Some)
-            .map_err(|message| Error::Json { what: format!("workflow {named_task_id}"), message }),
-    }
+fn unreadable(named_task_id: i32, message: String) -> Error {
+    Error::Json { what: format!("the definition of workflow {named_task_id}"), message }
 }
