@@ -41,12 +41,10 @@ begin
     end if;
   end if;
 
-  -- A lease that was passed over is looked at again, and a clock that is set back takes the position with it. Once a minute the
-  -- next call begins at the beginning: what was committed long after its end lies behind every position.
-  next_position := case when from_position > 'epoch' and date_trunc('minute', from_position + interval '1 minute') <> date_trunc('minute', now_)
-    then 'epoch' else least(now_ - interval '1 minute', (
-      select l.lease_expires_at from tasker.leases l where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at limit 1))
-    end;
+  -- A lease that was passed over is looked at again, and a clock that is set back takes the position with it. What was committed long
+  -- after its end lies behind every position: the caller begins at the beginning now and then.
+  next_position := least(now_ - interval '1 second', (
+    select l.lease_expires_at from tasker.leases l where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at limit 1));
 
   delete from tasker.idempotency_keys k where k.ctid = any(array(
     select o.ctid from tasker.idempotency_keys o

@@ -10,6 +10,7 @@ mod door;
 mod drive;
 mod idle;
 mod leases;
+mod reaping;
 mod runner;
 mod search;
 mod waiters;

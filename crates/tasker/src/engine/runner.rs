@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, Utc};
 use futures_util::future::OptionFuture;
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
@@ -20,6 +19,7 @@ use super::{
     definitions::Definitions,
     door::Parcel,
     leases::{Heart, Lease, Leases},
+    reaping::{self, Reaping},
     search::{self, Search},
     waker::Waker,
 };
@@ -31,10 +31,6 @@ use crate::{
 
 /// A shorter lease could not be kept.
 const LEAST_LEASE: Duration = Duration::from_secs(1);
-/// How often expired leases and passed deadlines are looked for.
-const REAP_INTERVAL: Duration = Duration::from_secs(1);
-/// How many of each are acted on in one call.
-const REAP_AT_MOST: i32 = 100;
 /// For so long after a reply was lost, what the call leased is asked for: a server may do it long after its caller has gone.
 const ADOPT_FOR: Duration = Duration::from_secs(5);
 /// How often.
@@ -61,8 +57,7 @@ pub(super) struct Runner {
     /// When a reply was last lost, and when its leases are asked for next.
     lost_a_reply: Option<(Instant, Instant)>,
     failures: u32,
-    last_reap: Instant,
-    reap_from: DateTime<Utc>,
+    reaping: Reaping,
 }
 
 /// An attempt that is over; without a verdict it was told to stop.
@@ -133,8 +128,7 @@ impl Runner {
             set_aside: SetAside::new(),
             lost_a_reply: None,
             failures: 0,
-            last_reap: Instant::now() - REAP_INTERVAL,
-            reap_from: DateTime::UNIX_EPOCH,
+            reaping: Reaping::new(),
         }))
     }
 
@@ -146,7 +140,7 @@ impl Runner {
     /// The next turn searches and reaps, whenever the last one did.
     pub(super) fn look_at_everything(&mut self) {
         self.search.begin_anew();
-        self.last_reap = Instant::now() - REAP_INTERVAL;
+        self.reaping.again_at_once();
     }
 
     /// How many attempts run.
@@ -167,7 +161,7 @@ impl Runner {
         let capacity = if claims { self.settings.concurrency.saturating_sub(self.running_count()) } else { 0 };
         let mut batch = batch::take(&mut self.settlements);
         // an idle worker reaps in its poll: one query a second; who settles does so first, so that it does not reap its own
-        let reaps = self.last_reap.elapsed() >= REAP_INTERVAL;
+        let reaps = self.reaping.is_due();
         let reaps_in_the_call = reaps && batch.is_empty();
         // dropped, it goes another way
         let parcel = parcel.filter(|_| batch.is_empty() && capacity > 0);
@@ -180,6 +174,9 @@ impl Runner {
         let sent_at = Instant::now();
         let searches = batch.is_empty() || self.search.is_due();
         let is_full_search = searches && self.search.begins() && batch.is_empty();
+        if reaps_in_the_call {
+            self.reaping.begins();
+        }
         let mut call = batch::Call {
             line: &mut self.line,
             worker_id: self.worker_id,
@@ -188,12 +185,9 @@ impl Runner {
             capacity,
             lease: self.settings.lease,
             only_task: self.only_task,
-            reap_from: reaps_in_the_call.then_some(&mut self.reap_from),
+            reap_from: reaps_in_the_call.then_some(&mut self.reaping.from),
             submission: parcel.as_ref().map(Parcel::send),
         };
-        if reaps_in_the_call {
-            self.last_reap = sent_at;
-        }
         let mut answered = Vec::new();
         let exchanged = batch::exchange(&mut call, &mut batch, &mut answered).await;
         let settled = !answered.is_empty();
@@ -223,6 +217,9 @@ impl Runner {
             }
         };
         self.failures = 0;
+        if reaps_in_the_call {
+            self.reaping.ended();
+        }
         self.set_aside.add(&mut batch);
         let received = !reply.claimed.is_empty();
         let full = reply.claimed.len() >= capacity;
@@ -231,7 +228,7 @@ impl Runner {
             self.wake.others_than_me();
             if reaps_in_the_call {
                 // there are more of them: at once
-                self.last_reap = sent_at - REAP_INTERVAL;
+                self.reaping.again_at_once();
             }
         }
         if searches {
@@ -447,19 +444,21 @@ impl Runner {
     }
 
     async fn reap(&mut self) {
-        self.last_reap = Instant::now();
-        let (worker_id, reap_from) = (self.worker_id, &mut self.reap_from);
+        self.reaping.begins();
+        let (worker_id, from) = (self.worker_id, &mut self.reaping.from);
         let reap = async |connection: &mut PgConnection| {
-            Store::reap(connection, REAP_AT_MOST, reap_from, Some(worker_id)).await
+            Store::reap(connection, reaping::AT_MOST, from, Some(worker_id)).await
         };
-        match self.line.call(batch::patience(self.settings.lease), reap).await {
+        let reaped = self.line.call(batch::patience(self.settings.lease), reap).await;
+        self.reaping.ended();
+        match reaped {
             Ok((0, 0)) => {}
             Ok((reaped, overdue)) => {
                 info!("reaped {reaped} expired leases and {overdue} passed deadlines");
                 self.wake.here();
-                if reaped.max(overdue) >= REAP_AT_MOST {
-                    // there may be more of them: with the next turn
-                    self.last_reap -= REAP_INTERVAL;
+                if reaped.max(overdue) >= reaping::AT_MOST {
+                    // with the next turn
+                    self.reaping.again_at_once();
                 }
             }
             Err(error) => {
