@@ -24,7 +24,7 @@ use super::{
 };
 
 /// What can be asked for by itself.
-pub const GROUPS: [&str; 17] = [
+pub const GROUPS: [&str; 16] = [
     "chain of 4",
     "submit",
     "chain of 1,000",
@@ -39,7 +39,6 @@ pub const GROUPS: [&str; 17] = [
     "idle",
     "200 workers",
     "arrivals",
-    "storage",
     "memory of a task",
     "embedded",
 ];
@@ -88,9 +87,6 @@ pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
     }
     if round.wants("arrivals") {
         arrivals::measure(round, report, &mut connection).await?;
-    }
-    if round.wants("storage") {
-        footprint::storage(round, report, &mut connection).await?;
     }
     if round.wants("memory of a task") {
         footprint::memory_of_a_task(round, report).await?;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tasker::sqlx::{self, PgConnection};
+use tasker::sqlx::{self, Connection, PgConnection};
 
 use super::{
     Result, Round,
@@ -47,7 +47,8 @@ pub async fn idle(round: &Round, report: &mut Report, connection: &mut PgConnect
 }
 
 /// Diamonds: the bytes a step on the disk, all together, of each table and index, and after a vacuum.
-pub async fn storage(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
+pub async fn storage(round: &Round, report: &mut Report) -> Result<()> {
+    let connection = &mut PgConnection::connect(&round.url).await?;
     let workflow = Graph::diamond().register(&round.tasker).await?;
     let steps = round.tasks * 4;
     let before = sizes(connection).await?;

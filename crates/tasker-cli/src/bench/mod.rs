@@ -43,6 +43,9 @@ pub struct Args {
     page: Option<PathBuf>,
 }
 
+/// A group that needs a database in which nothing else has been.
+const STORAGE: &str = "storage";
+
 /// What goes wrong while measuring.
 type Trouble = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Trouble>;
@@ -70,7 +73,7 @@ pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, F
         )
     })?;
     let long = if args.long.is_some() { &long::GROUPS[..] } else { &[] };
-    let groups = [&figures::GROUPS[..], long].concat();
+    let groups = [&figures::GROUPS[..], &[STORAGE], long].concat();
     if !groups.iter().any(|group| group.contains(&args.only)) {
         let groups = groups.join("; ");
         return Err(Failure::misused(format!(
@@ -83,6 +86,11 @@ pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, F
         tell(format_args!("round {number} of {}", args.rounds));
         let unable = |trouble| Failure::unable(format!("round {number}: {trouble}"));
         in_a_database(url, &args, async |round| figures::measure(round, &mut report).await).await.map_err(unable)?;
+        if STORAGE.contains(&args.only) {
+            in_a_database(url, &args, async |round| footprint::storage(round, &mut report).await)
+                .await
+                .map_err(unable)?;
+        }
         let Some(steps) = args.long else { continue };
         for group in long::GROUPS.iter().filter(|group| group.contains(&args.only)) {
             in_a_database(url, &args, async |round| long::measure(round, &mut report, group, steps).await)
