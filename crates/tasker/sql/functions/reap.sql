@@ -8,18 +8,21 @@ set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan 
 as $$
 declare
   now_ timestamptz := tasker.clock(); at_most_keys int := 10 * at_most; t uuid; wanted uuid[]; held uuid[];
-  s_tasks uuid[]; s_steps int[]; s_claims uuid[]; n int; c_tasks uuid[]; c_steps int[];
+  first_live timestamptz; s_tasks uuid[]; s_steps int[]; s_claims uuid[]; n int; c_tasks uuid[]; c_steps int[];
 begin
   perform tasker.require_read_committed();
   update tasker.workers w set last_seen_at = now_ where w.worker_id = (
     select x.worker_id from tasker.workers x where x.worker_id = by_worker and x.last_seen_at < now_ - interval '10 s' for update skip locked);
   reaped := 0; overdue := 0;
+  -- what was settled long before it would have expired is dead here, and is read by this statement alone
+  select l.lease_expires_at into first_live from tasker.leases l
+  where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at limit 1;
   -- one lease after the other, each task's lock with it: those that somebody holds, or whose task he does, are passed over, however many, and
   -- take nobody's place
   select array_agg(distinct e.task_id) into held from (
     select l.task_id from (
       select l.task_id, l.step_number from tasker.leases l
-      where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at offset 0) l
+      where l.lease_expires_at >= first_live and l.lease_expires_at < now_ order by l.lease_expires_at offset 0) l
     cross join lateral (select from tasker.tasks k where k.task_id = l.task_id for no key update skip locked) k
     cross join lateral (
       select from tasker.leases x where x.task_id = l.task_id and x.step_number = l.step_number for update skip locked) x
@@ -44,7 +47,7 @@ begin
   -- A lease that was passed over is looked at again, and a clock that is set back takes the position with it. What was committed long
   -- after its end lies behind every position: the caller begins at the beginning now and then.
   next_position := least(now_ - interval '1 second', (
-    select l.lease_expires_at from tasker.leases l where l.lease_expires_at >= from_position and l.lease_expires_at < now_ order by l.lease_expires_at limit 1));
+    select l.lease_expires_at from tasker.leases l where l.lease_expires_at >= first_live and l.lease_expires_at < now_ order by l.lease_expires_at limit 1));
 
   delete from tasker.idempotency_keys k where k.ctid = any(array(
     select o.ctid from tasker.idempotency_keys o

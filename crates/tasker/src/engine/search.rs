@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::store::Positions;
 
-/// A busy worker searches from the beginning of its queues at least this often: commits that came late lie behind its positions.
+/// A busy worker searches from the beginning of its queues this often: commits that came late lie behind its positions.
 const FULL_INTERVAL: Duration = Duration::from_secs(10);
 /// Searches from the beginning take at most this part of a worker's time: they read what is dead, where an old snapshot keeps it.
 const FULL_SHARE: u32 = 20;
@@ -77,7 +77,7 @@ impl Search {
     pub(super) fn begin_anew(&mut self) {
         self.saw_the_end = None;
         let pause = self.full_took[0].min(self.full_took[1]) * FULL_SHARE;
-        if self.last_full.elapsed() >= pause.min(FULL_INTERVAL) {
+        if self.last_full.elapsed() >= pause {
             self.last_full = Instant::now();
             self.positions.reset();
         }
@@ -128,9 +128,11 @@ mod tests {
         search.ended(ago(5000), true, true);
         search.ended(ago(5000), true, true);
         move_on(&mut search);
-        search.last_full = ago(10_000);
+        search.last_full = ago(99_000);
         search.begin_anew();
-        assert!(search.begins(), "at least every 10 s");
+        assert!(!search.begins(), "it takes 5 s: not within a hundred");
+        search.last_full = ago(101_000);
+        assert!(search.begins());
     }
 
     #[test]
