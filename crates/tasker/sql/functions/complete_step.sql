@@ -81,11 +81,7 @@ begin
         l_step := child; l_named := named;
         results := '{}';
         if needs_ <> '{}' then
-          results := null;
-          if cardinality(needs_) <= 4 or tasker.stored_size(of_task, needs_) <= 4194304 then
-            select coalesce(json_object_agg(need, r.result), '{}')::text into results from unnest(needs_) need cross join lateral (
-              select r.result from tasker.step_results r where r.task_id = of_task and r.step_number = need offset 0) r;
-          end if;
+          results := (select d.results from tasker.deliver(array[of_task], array[child], array[named], array[l_claim]) d);
         end if;
         return;
       end if;

@@ -186,8 +186,10 @@ fn children_are_claimed_in_the_call_that_settles_their_last_parent() {
 fn a_lone_child_is_claimed_and_delivered_as_any_other() {
     with_database(async |db| {
         let mut play = Play::of(db, "a, b, c, d, e > f").await;
-        let large = format!("\"{}\"", "x".repeat(1_000_000));
-        for (needs, result) in [("{}", "1"), ("{0}", "{\"n\": [2]}"), ("{4,1}", "null"), ("{0,1,2,3,4}", &large)] {
+        let large = format!("\"{}\"", "x".repeat(2_000_000));
+        for (needs, result) in
+            [("{}", "1"), ("{0}", "{\"n\": [2]}"), ("{4,1}", "null"), ("{1,2,3}", &large), ("{0,1,2,3,4}", &large)]
+        {
             db.run(&format!("update tasker.named_tasks_named_steps set needs = '{needs}' where step_number = 5")).await;
             play.tasks.clear();
             play.claims.clear();
