@@ -17,14 +17,9 @@ use super::{
     graphs::{Graph, ran},
     report::{Bar, Report, Unit},
 };
-use crate::output::tell;
 
 /// Makes one, opens it again, and runs diamonds on it; and as many on the server.
 pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
-    if !cfg!(feature = "embedded") {
-        tell("this program was built without the embedded database");
-        return Ok(());
-    }
     let folder = std::env::temp_dir().join(format!("tasker_bench_{}", uuid::Uuid::new_v4().simple()));
     let measured = on_both(round, report, &folder).await;
     std::fs::remove_dir_all(&folder)?;

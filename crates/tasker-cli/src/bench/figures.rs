@@ -18,7 +18,7 @@ use crate::output::tell;
 use super::{
     Result, Round, arrivals,
     bare::{self, BARE, BARE_QUEUE, Bare},
-    embedded, floors, footprint,
+    floors, footprint,
     graphs::{Graph, ran},
     report::{Bar, Report, Unit},
 };
@@ -92,7 +92,10 @@ pub async fn measure(round: &Round, report: &mut Report) -> Result<()> {
         footprint::memory_of_a_task(round, report).await?;
     }
     if round.wants("embedded") {
-        embedded::measure(round, report).await?;
+        #[cfg(feature = "embedded")]
+        super::embedded::measure(round, report).await?;
+        #[cfg(not(feature = "embedded"))]
+        tell("this program was built without the embedded database");
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use super::{
     graphs::{Graph, ran},
     report::{Bar, Report, Unit},
 };
+use crate::output::tell;
 
 /// Ten workers that have nothing to do: how often each asks the server anything. (The server's count of transactions has its own in it.)
 pub async fn idle(round: &Round, report: &mut Report, connection: &mut PgConnection) -> Result<()> {
@@ -35,6 +36,9 @@ pub async fn idle(round: &Round, report: &mut Report, connection: &mut PgConnect
         let bar = Bar::Value { at_least: 1.0, strive: 1.0 };
         report.add("idle, queries a second and worker", Unit::Count, rate, None, bar);
 
+        if !cfg!(target_os = "linux") {
+            return Ok(());
+        }
         // while nobody is asked who has asked
         let (begun, before) = (Instant::now(), processor_time()?);
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -85,6 +89,10 @@ async fn sizes(connection: &mut PgConnection) -> Result<BTreeMap<String, f64>> {
 /// A worker's process that runs one task of so many steps: how much more memory it has had at most than with a task of four.
 pub async fn memory_of_a_task(round: &Round, report: &mut Report) -> Result<()> {
     const NOTHING: &str = "handler: transform, with: {value: true}";
+    if !cfg!(target_os = "linux") {
+        tell("the memory of a process is read on Linux only");
+        return Ok(());
+    }
     let small = Graph::roots(4).register_for(&round.tasker, NOTHING).await?;
     for (steps, size) in [(1_000, "1,000"), (10_000, "10,000"), (100_000, "100,000")] {
         let workflow = Graph::roots(steps).register_for(&round.tasker, NOTHING).await?;

@@ -3,6 +3,7 @@
 mod arrivals;
 mod bare;
 mod before;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod figures;
 mod floors;
