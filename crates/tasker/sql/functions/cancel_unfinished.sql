@@ -13,7 +13,7 @@ begin
   select k.task_id, n.step_number, number_, 'cancelled', by_verb, now_, coalesce(h.attempt, 0), l.claim_id, l.worker_id,
     h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at, by_actor, because
   from tasker.tasks k
-  join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id
+  cross join lateral (select n.step_number from tasker.named_tasks_named_steps n where n.named_task_id = k.named_task_id offset 0) n
   left join lateral (
     select h.to_state, h.attempt, h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at from tasker.workflow_step_transitions h
     where h.task_id = k.task_id and h.step_number = n.step_number order by h.number desc limit 1) h on true

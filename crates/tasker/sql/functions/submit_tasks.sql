@@ -30,11 +30,11 @@ begin
       extract(epoch from u.deadline), u.tags::jsonb, u.summary)::text, 'UTF8')) order by u.ord)
     into hashes
     from unnest(named_task_ids, of_unique_keys, run_ats, of_lanes, deadlines, of_tags, summaries) with ordinality u(named_task_id, unique_key, run_at, lane, deadline, tags, summary, ord)
-    join tasker.named_tasks t on t.named_task_id = u.named_task_id;
+    cross join lateral (select t.name from tasker.named_tasks t where t.named_task_id = u.named_task_id offset 0) t;
     insert into tasker.idempotency_keys as k (task_namespace_id, idempotency_key, task_id, body_hash, created_at)
     select distinct on (t.task_namespace_id, u.key) t.task_namespace_id, u.key, u.id, u.hash, tasker.clock()
     from unnest(named_task_ids, of_idempotency_keys, ids, hashes) with ordinality u(named_task_id, key, id, hash, ord)
-    join tasker.named_tasks t on t.named_task_id = u.named_task_id
+    cross join lateral (select t.task_namespace_id from tasker.named_tasks t where t.named_task_id = u.named_task_id offset 0) t
     where u.key is not null
     order by t.task_namespace_id, u.key, u.ord
     on conflict (task_namespace_id, idempotency_key) do update set task_id = excluded.task_id, body_hash = excluded.body_hash, created_at = excluded.created_at
@@ -42,7 +42,7 @@ begin
     for x in
       select u.ord::int as ord, u.id, u.key, u.hash, k.task_id, k.body_hash
       from unnest(named_task_ids, of_idempotency_keys, ids, hashes) with ordinality u(named_task_id, key, id, hash, ord)
-      join tasker.named_tasks t on t.named_task_id = u.named_task_id
+      cross join lateral (select t.task_namespace_id from tasker.named_tasks t where t.named_task_id = u.named_task_id offset 0) t
       -- one probe of the index a key; a join would read all keys of the namespace where there are no statistics. (An older snapshot may show
       -- the key's old row, too.)
       cross join lateral (
@@ -61,7 +61,7 @@ begin
     for x in
       select u.ord::int as ord, u.id, u.key, t.task_namespace_id
       from unnest(named_task_ids, of_unique_keys, ids, olds) with ordinality u(named_task_id, key, id, old, ord)
-      join tasker.named_tasks t on t.named_task_id = u.named_task_id
+      cross join lateral (select t.task_namespace_id from tasker.named_tasks t where t.named_task_id = u.named_task_id offset 0) t
       where u.key is not null and not u.old
       order by t.task_namespace_id, u.key, u.ord
     loop
@@ -86,7 +86,7 @@ begin
   k as (
     insert into tasker.tasks (task_id, named_task_id, state, open_leaves, lane, run_at, deadline, unique_key, created_at)
     select u.id, u.named_task_id, 'pending', t.leaf_count, u.lane, u.run_at, u.deadline, u.unique_key, now_
-    from u join tasker.named_tasks t on t.named_task_id = u.named_task_id),
+    from u cross join lateral (select t.leaf_count from tasker.named_tasks t where t.named_task_id = u.named_task_id offset 0) t),
   p as (
     insert into tasker.task_payloads (task_id, context, tags, summary)
     select u.id, coalesce(u.context::jsonb, '{}'), u.tags::jsonb, u.summary from u),

@@ -1,4 +1,4 @@
--- Where a step stands in its graph. Depths were computed once, when the workflow was registered.
+-- Where a step stands in its graph. Depths were computed once, when the workflow was registered. (The list of one: see workflow_steps.)
 create view tasker.step_dag_relationships as
 select
   tasker.step_id(k.task_id, n.step_number) as workflow_step_id,
@@ -20,7 +20,7 @@ select
 -- what the ids of a task's steps share is worked out once (offset 0)
 from tasker.tasks k
 cross join lateral (select left(k.task_id::text, 30) as prefix offset 0) i
-join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id;
+join tasker.named_tasks_named_steps n on n.named_task_id = any(array[k.named_task_id]);
 
 comment on view tasker.step_dag_relationships is 'Where a step stands in its graph.';
 comment on column tasker.step_dag_relationships.workflow_step_id is 'The step''s id.';

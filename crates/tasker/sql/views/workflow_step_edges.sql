@@ -1,4 +1,4 @@
--- A task's edges: those of its workflow's version.
+-- A task's edges: those of its workflow's version. (The list of one: see workflow_steps.)
 create view tasker.workflow_step_edges as
 select
   k.task_id,
@@ -7,7 +7,7 @@ select
   e.from_step,
   e.to_step
 from tasker.tasks k
-join tasker.named_task_edges e on e.named_task_id = k.named_task_id;
+join tasker.named_task_edges e on e.named_task_id = any(array[k.named_task_id]);
 
 comment on view tasker.workflow_step_edges is 'The edges of tasks: from_step must be satisfied before to_step may run.';
 comment on column tasker.workflow_step_edges.task_id is 'The task.';

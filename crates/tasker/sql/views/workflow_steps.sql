@@ -1,4 +1,5 @@
--- A task's steps: its workflow's nodes, each with its last transition.
+-- A task's steps: its workflow's nodes, each with its last transition. (A list of one is a probe of the index for each task, and nothing else:
+-- of "=", a planner that has seen tasks of few workflows makes a join that reads the nodes of all.)
 create view tasker.workflow_steps as
 select
   tasker.step_id(k.task_id, n.step_number) as workflow_step_id,
@@ -35,7 +36,7 @@ select
   k.state in ('pending', 'in_progress') as task_is_live,
   k.paused as task_is_paused
 from tasker.tasks k
-join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id
+join tasker.named_tasks_named_steps n on n.named_task_id = any(array[k.named_task_id])
 left join lateral (
   select h.task_id, h.to_state, h.attempt, h.retry_limit, h.attempts_before, h.retryable, h.generation, h.next_retry_at, h.timer, h.backoff_request_seconds,
     h.error_kind, h.claim_id, h.worker_id, h.last_failure_at, h.last_attempted_at, h.number, h.at

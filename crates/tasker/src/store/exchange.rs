@@ -394,7 +394,7 @@ impl Store {
     pub async fn result(&self, task_id: Uuid, step: &str) -> Result<Option<String>, Error> {
         let result = sqlx::query_scalar(
             "select r.result::text from tasker.tasks k
-             join tasker.named_tasks_named_steps n on n.named_task_id = k.named_task_id
+             join tasker.named_tasks_named_steps n on n.named_task_id = any(array[k.named_task_id])
              join tasker.step_results r on r.task_id = k.task_id and r.step_number = n.step_number
              where k.task_id = $1 and n.name = $2",
         );
