@@ -23,7 +23,7 @@ grant insert on tasker.audit_records to tasker_operator;
 
 do $$
 declare
-  reads text[] := '{now, clock, step_id, step_id_after, step_number_of, task_of, limit_key, limit_key_in, leases_under, limit_of, explain_step, catalogue_hash, refuse,
+  reads text[] := '{now, clock, step_id, step_id_text, step_id_after, step_number_of, task_of, limit_key, limit_key_in, leases_under, limit_of, explain_step, catalogue_hash, refuse,
     event_epoch, event_snapshot, events_now, read_events}';
   submits text[] := '{submit_task, wake}';
   by_hand text[] := '{cancel_task, cancel_step, retry_task, retry_step, resolve_task, resolve_step, pause_task, resume_task,

@@ -43,6 +43,8 @@ select
   c.next_executable_step_ids,
   case when c.ready_steps > 5 then 'batch_parallel' when c.ready_steps > 1 then 'small_parallel' when c.ready_steps = 1 then 'sequential' else 'waiting' end as processing_strategy
 from tasker.tasks k
+-- what the ids of its steps share is worked out once (offset 0); an id that is a key of JSON need not be read as one
+cross join lateral (select left(k.task_id::text, 30) as prefix offset 0) i
 cross join lateral (
   select
     count(*) as total_steps,
@@ -58,11 +60,11 @@ cross join lateral (
     count(*) filter (where o.is_open and coalesce(v.next_retry_at <= tasker.now(), true)) as due_steps,
     min(v.next_retry_at) filter (where o.is_open) as next_retry_at,
     min(v.next_retry_at) filter (where o.is_open and v.current_state = 'failed') as next_failed_retry_at,
-    coalesce(array_agg(v.workflow_step_id order by v.step_number) filter (where v.total_parents = 0), '{}') as root_step_ids,
+    coalesce(array_agg(tasker.step_id_after(i.prefix, v.step_number) order by v.step_number) filter (where v.total_parents = 0), '{}') as root_step_ids,
     count(*) filter (where v.total_parents = 0) as root_step_count,
-    coalesce(array_agg(v.workflow_step_id order by v.step_number) filter (where v.blocking_reason not in ('finished', 'in_progress')), '{}') as blocked_step_ids,
-    coalesce(jsonb_object_agg(v.workflow_step_id, v.blocking_reason) filter (where v.blocking_reason not in ('finished', 'in_progress')), '{}') as blocking_reasons,
-    coalesce(array_agg(v.workflow_step_id order by v.step_number) filter (where v.ready_for_execution), '{}') as next_executable_step_ids
+    coalesce(array_agg(tasker.step_id_after(i.prefix, v.step_number) order by v.step_number) filter (where v.blocking_reason not in ('finished', 'in_progress')), '{}') as blocked_step_ids,
+    coalesce(jsonb_object_agg(tasker.step_id_text(i.prefix, v.step_number), v.blocking_reason) filter (where v.blocking_reason not in ('finished', 'in_progress')), '{}') as blocking_reasons,
+    coalesce(array_agg(tasker.step_id_after(i.prefix, v.step_number) order by v.step_number) filter (where v.ready_for_execution), '{}') as next_executable_step_ids
   from tasker.step_readiness_statuses v
   -- open: not dead, and every parent satisfies it
   cross join lateral (select coalesce(v.blocking_reason not in ('finished', 'in_progress', 'not_retryable', 'retries_exhausted', 'dependencies_not_satisfied'), true) as is_open) o

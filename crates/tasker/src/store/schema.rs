@@ -26,6 +26,7 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/now.sql"),
     include_str!("../../sql/functions/clock.sql"),
     include_str!("../../sql/functions/uuid_v7.sql"),
+    include_str!("../../sql/functions/step_id_text.sql"),
     include_str!("../../sql/functions/step_id_after.sql"),
     include_str!("../../sql/functions/step_id.sql"),
     include_str!("../../sql/functions/task_of.sql"),
