@@ -238,7 +238,14 @@ async fn diamonds(round: &Round, report: &mut Report, connection: &mut PgConnect
     let took = begun.elapsed();
     all_are_complete(connection).await?;
     let commits = commits_so_far(connection).await? - commits;
-    submit_many(&round.tasker, workflow, tasks).await?;
+    let begun = Instant::now();
+    let other = tokio::spawn({
+        let tasker = round.tasker.clone();
+        async move { submit_many(&tasker, workflow, tasks / 2).await }
+    });
+    submit_many(&round.tasker, workflow, tasks - tasks / 2).await?;
+    other.await??;
+    let submitted_by_two = begun.elapsed();
     let open = sqlx::query_scalar("select task_id from tasker.tasks where state = 'pending' order by 1");
     let blindly = bare::write_rows(round, workflow, open.fetch_all(&mut *connection).await?, 2).await?;
     all_are_complete(connection).await?;
@@ -253,6 +260,7 @@ async fn diamonds(round: &Round, report: &mut Report, connection: &mut PgConnect
     let floor = Some(("rows of one table", rate(tasks, inserted)));
     let bar = Bar::Value { at_least: 60_000.0, strive: 120_000.0 };
     report.add("diamonds, submitted tasks", Unit::PerSecond, rate(tasks, submitted), floor, bar);
+    report.add("diamonds, submitted by two", Unit::PerSecond, rate(tasks, submitted_by_two), None, bar);
     let floor = Some((BARE.is, rate(tasks, bare_submitted)));
     report.add("diamonds, submitted beside bare", Unit::PerSecond, rate(tasks, submitted), floor, Bar::None);
     let bar = Bar::Value { at_least: 0.05, strive: 0.05 };
