@@ -15,13 +15,19 @@ set enable_seqscan = off set enable_bitmapscan = off set enable_memoize = off se
 as $$
 #variable_conflict use_column
 declare
-  now_ timestamptz; begins boolean; settled_ int; leased_ int := 0; answers_ text[]; one record; only_child int;
+  turns constant int := 64; now_ timestamptz; begins boolean; settled_ int; leased_ int := 0; answers_ text[]; one record; only_child int;
   c_tasks uuid[]; c_steps int[]; kept uuid[]; l_tasks uuid[]; l_steps int[]; l_named int[]; l_claims uuid[];
   left_over_ boolean := false; next_at_ timestamptz; x record;
 begin
   -- the test is here, where it costs no statement
   if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
     perform tasker.require_read_committed();
+  end if;
+
+  -- so many look for work at once, each until it has committed; more share the same processors, and hold each other up at locks of a
+  -- moment whose holder has none. (Not who only hands in: it may stand in somebody's long transaction.)
+  if capacity > 0 and not pg_try_advisory_xact_lock(7463, pg_backend_pid() % turns) then
+    perform tasker.wait_for_turn(turns);
   end if;
 
   -- an idle worker reaps in the same call; one that settles holds locks, under which reaping could deadlock

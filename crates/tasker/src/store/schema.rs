@@ -73,6 +73,7 @@ const OBJECTS: &[&str] = &[
     include_str!("../../sql/functions/claim_task.sql"),
     include_str!("../../sql/functions/answers.sql"),
     include_str!("../../sql/functions/require_settlements.sql"),
+    include_str!("../../sql/functions/wait_for_turn.sql"),
     include_str!("../../sql/functions/exchange.sql"),
     include_str!("../../sql/functions/heartbeat.sql"),
     include_str!("../../sql/functions/lost_claims.sql"),

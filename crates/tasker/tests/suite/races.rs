@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::support::{
     Claim, Outcome, Play, TestDatabase, Worker,
     contender::{self, Contender, REAP, Ring, beat, claim, release, settle},
-    reap, with_database,
+    reap, with_database, with_real_clock,
 };
 
 fn complete() -> Outcome {
@@ -567,5 +567,34 @@ fn a_verb_that_the_database_gave_up_for_another_is_called_again() {
         db.pause_task(play.task(), Default::default()).await.unwrap();
         assert_eq!(db.value::<i64>("select last_value from public.calls").await, 3);
         db.run("drop function tasker.pause_task(uuid, text, text); alter function public.pause_task(uuid, text, text) set schema tasker").await;
+    });
+}
+
+#[test]
+fn so_many_look_for_work_at_once_and_the_others_wait_for_their_turn() {
+    with_real_clock(async |db| {
+        let mut play = Play::of(db, "a, b, c").await;
+        play.live("submit a:in_progress").await;
+        let take = |name: &str| claim(play.worker.id, play.handler(name), 1);
+        let (mut one, other, mut holder) =
+            (Contender::new(db).await, Contender::new(db).await, Contender::new(db).await);
+        let turns = "select count(pg_advisory_xact_lock(7463, n))::text from generate_series(0, 62) n";
+        assert_eq!(holder.begin(turns).await, said("63"));
+        // a turn is free: whose it is does not matter, and it lasts until the end of the transaction
+        assert_eq!(one.begin(&take("b")).await, said("1"));
+        let waiting = other.start(&take("c"));
+        assert!(waiting.is_blocked(db).await, "all turns are taken");
+        // what only hands in needs none
+        let mut third = Contender::new(db).await;
+        assert_eq!(third.run(&settle(&play.worker, play.claimed("a"), &complete())).await, said("settled"));
+        // longer than it would for any other lock
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert!(waiting.is_blocked(db).await, "it waits on");
+        one.end("rollback").await;
+        holder.end("rollback").await;
+        let (mut other, took) = waiting.answer().await;
+        assert_eq!(took, said("1"));
+        // for a task's lock it still waits a second
+        assert_eq!(other.run("show lock_timeout").await, said("0"));
     });
 }
