@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sqlx::{FromRow, Row, types::Json};
+use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
 
 use crate::{
@@ -117,21 +117,6 @@ impl TaskExecutionContext {
     pub async fn find(store: &Store, task_id: Uuid) -> Result<Option<TaskExecutionContext>, Error> {
         let sql = format!("{COLUMNS} tasker.task_execution_contexts c where c.task_id = $1");
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_optional(store.pool()).await?)
-    }
-
-    /// One task's context, where it does not go on by itself as far as its own row says, which alone is read otherwise: a live task
-    /// that is not paused gives `Some(None)`. `None`: there is no such task.
-    pub(crate) async fn at_rest(store: &Store, task_id: Uuid) -> Result<Option<Option<TaskExecutionContext>>, Error> {
-        let sql = format!(
-            "select c.* from tasker.tasks k left join lateral (
-               {COLUMNS} tasker.task_execution_contexts c
-               where c.task_id = k.task_id and (k.state not in ('pending', 'in_progress') or k.paused) offset 0) c on true
-             where k.task_id = $1"
-        );
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_optional(store.pool()).await?;
-        let Some(row) = row else { return Ok(None) };
-        let rests = row.try_get::<Option<Uuid>, _>("task_id")?.is_some();
-        Ok(Some(rests.then(|| TaskExecutionContext::from_row(&row)).transpose()?))
     }
 
     /// Contexts of tasks, in the order of their ids; of those that there are. One statement.

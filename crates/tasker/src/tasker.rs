@@ -279,11 +279,13 @@ impl Tasker {
         let begun = Instant::now();
         let mut waiting = self.wake.waiters.enter(task_id);
         loop {
-            let context = TaskExecutionContext::at_rest(&self.store, task_id).await?.ok_or_else(|| Error::Refused {
+            let goes_on = self.store.goes_on(task_id).await?.ok_or_else(|| Error::Refused {
                 code: "unknown_task".into(),
                 message: format!("there is no task {task_id}"),
             })?;
-            if let Some(context) = context.filter(TaskExecutionContext::rests) {
+            if !goes_on
+                && let Some(context) = TaskExecutionContext::find(&self.store, task_id).await?.filter(|c| c.rests())
+            {
                 return Ok(context);
             }
             let at_most = (begun.elapsed() / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));

@@ -204,6 +204,12 @@ impl Store {
             .await
     }
 
+    /// Whether a task goes on by itself, seen from its own row: a live one that is not paused does. `None`: there is no such task.
+    pub(crate) async fn goes_on(&self, task_id: Uuid) -> Result<Option<bool>, Error> {
+        let sql = "select state in ('pending', 'in_progress') and not paused from tasker.tasks where task_id = $1";
+        Ok(sqlx::query_scalar(sql).bind(task_id).fetch_optional(&self.pool).await?)
+    }
+
     /// The version with which a task runs; `None`: there is no such task.
     ///
     /// # Errors
