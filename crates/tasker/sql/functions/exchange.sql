@@ -24,8 +24,8 @@ begin
     perform tasker.require_read_committed();
   end if;
 
-  -- so many look for work at once, each until it has committed; more share the same processors, and hold each other up at locks of a
-  -- moment whose holder has none. (Not who only hands in: it may stand in somebody's long transaction.)
+  -- so many look for work at once, until they have committed: more only hold each other up, at locks of a moment whose holder waits for a
+  -- processor. Who only hands in takes no turn: it may hold tasks' locks in a user's transaction, for which those with a turn wait.
   if capacity > 0 and not pg_try_advisory_xact_lock(7463, pg_backend_pid() % turns) then
     perform tasker.wait_for_turn(turns);
   end if;

@@ -1,7 +1,7 @@
 -- Where a step stands in its graph. Depths were computed once, when the workflow was registered. (The list of one: see workflow_steps.)
 create view tasker.step_dag_relationships as
 select
-  tasker.step_id(k.task_id, n.step_number) as workflow_step_id,
+  tasker.step_id_after(i.prefix, n.step_number) as workflow_step_id,
   k.task_id,
   n.step_number,
   n.named_step_id,

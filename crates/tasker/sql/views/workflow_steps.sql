@@ -1,5 +1,5 @@
--- A task's steps: its workflow's nodes, each with its last transition. (A list of one is a probe of the index for each task, and nothing else:
--- of "=", a planner that has seen tasks of few workflows makes a join that reads the nodes of all.)
+-- A task's steps: its workflow's nodes, each with its last transition. (The list of one leaves no way but from the task to its nodes:
+-- of "=", a planner that has seen tasks of few workflows makes a merge join that reads the nodes of all.)
 create view tasker.workflow_steps as
 select
   tasker.step_id(k.task_id, n.step_number) as workflow_step_id,

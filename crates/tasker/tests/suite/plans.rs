@@ -6,7 +6,7 @@ use tasker::{context::TaskExecutionContext, readiness::StepReadinessStatus};
 use uuid::Uuid;
 
 use crate::support::{
-    Claim, Outcome, Play, TestDatabase, Worker,
+    Claim, Outcome, Play, TestDatabase, Worker, sketch,
     watch::{Cost, Watch},
     with_real_clock,
 };
@@ -275,9 +275,10 @@ async fn without_autovacuum(db: &TestDatabase) {
 async fn register_others(db: &TestDatabase) {
     for n in 0..20 {
         let layer = |l: usize| (0..10).map(|i| format!("o{n}_{l}_{i}")).collect::<Vec<_>>().join(", ");
-        Play::of(db, &(0..10).map(layer).collect::<Vec<_>>().join(" > ")).await;
+        db.register(&sketch(&(0..10).map(layer).collect::<Vec<_>>().join(" > "))).await.unwrap();
     }
-    Play::of(db, &(0..5_000).map(|n| format!("o{n}")).collect::<Vec<_>>().join(" > ")).await;
+    let chain = (0..5_000).map(|n| format!("o{n}")).collect::<Vec<_>>().join(" > ");
+    db.register(&sketch(&chain)).await.unwrap();
 }
 
 /// Ten thousand steps of diamonds that have been through the engine, of which the server knows nothing until it is told to look.

@@ -573,28 +573,36 @@ fn a_verb_that_the_database_gave_up_for_another_is_called_again() {
 #[test]
 fn so_many_look_for_work_at_once_and_the_others_wait_for_their_turn() {
     with_real_clock(async |db| {
-        let mut play = Play::of(db, "a, b, c").await;
+        let mut play = Play::of(db, "a, b, c, d").await;
         play.live("submit a:in_progress").await;
         let take = |name: &str| claim(play.worker.id, play.handler(name), 1);
-        let (mut one, other, mut holder) =
-            (Contender::new(db).await, Contender::new(db).await, Contender::new(db).await);
-        let turns = "select count(pg_advisory_xact_lock(7463, n))::text from generate_series(0, 62) n";
-        assert_eq!(holder.begin(turns).await, said("63"));
-        // a turn is free: whose it is does not matter, and it lasts until the end of the transaction
-        assert_eq!(one.begin(&take("b")).await, said("1"));
+        let (mut one, other, third, mut holder) =
+            (Contender::new(db).await, Contender::new(db).await, Contender::new(db).await, Contender::new(db).await);
+        // all turns but one, which is not that of the first session
+        let own = one.run("select (pg_backend_pid() % 64)::text").await.unwrap().unwrap();
+        let turns =
+            format!("select count(pg_advisory_xact_lock(7463, ({own} + n) % 64))::text from generate_series(0, 62) n");
+        assert_eq!(holder.begin(&turns).await, said("63"));
+        one.begin("select ''").await.unwrap();
+        let taking = one.start(&take("b"));
+        assert!(!taking.is_blocked(db).await, "any turn will do");
+        let (mut one, took) = taking.answer().await;
+        assert_eq!(took, said("1"));
         let waiting = other.start(&take("c"));
-        assert!(waiting.is_blocked(db).await, "all turns are taken");
-        // what only hands in needs none
-        let mut third = Contender::new(db).await;
-        assert_eq!(third.run(&settle(&play.worker, play.claimed("a"), &complete())).await, said("settled"));
-        // longer than it would for any other lock
-        tokio::time::sleep(Duration::from_millis(1200)).await;
-        assert!(waiting.is_blocked(db).await, "it waits on");
+        assert!(waiting.is_blocked(db).await, "a turn lasts until the end of the transaction");
+        let handing_in = third.start(&settle(&play.worker, play.claimed("a"), &complete()));
+        assert!(!handing_in.is_blocked(db).await, "it needs no turn");
+        let (third, answer) = handing_in.answer().await;
+        assert_eq!(answer, said("settled"));
         one.end("rollback").await;
         holder.end("rollback").await;
-        let (mut other, took) = waiting.answer().await;
-        assert_eq!(took, said("1"));
-        // for a task's lock it still waits a second
-        assert_eq!(other.run("show lock_timeout").await, said("0"));
+        assert_eq!(waiting.answer().await.1, said("1"));
+
+        let turns = "select count(pg_advisory_xact_lock(7463, n))::text from generate_series(0, 63) n";
+        assert_eq!(holder.begin(turns).await, said("64"));
+        let waiting = third.start(&take("d"));
+        assert!(waiting.is_blocked(db).await);
+        assert_eq!(waiting.answer().await.1, said("1"), "after three seconds it goes on without");
+        holder.end("rollback").await;
     });
 }

@@ -7,6 +7,7 @@ use super::{breaks, broken};
 /// Two tasks, each with a ready row, a lease and a limit key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Lock {
+    Turn,
     Task(u8),
     ReadyRow(u8),
     Lease(u8),
@@ -84,14 +85,31 @@ fn verbs() -> Vec<(&'static str, Vec<Take>)> {
     vec![
         (
             "exchange",
-            vec![Wait(Task(1)), Wait(Task(2)), Wait(Lease(1)), Wait(Lease(2)), Skip(ReadyRow(1)), Skip(ReadyRow(2))],
+            vec![
+                Wait(Turn),
+                Wait(Task(1)),
+                Wait(Task(2)),
+                Wait(Lease(1)),
+                Wait(Lease(2)),
+                Skip(ReadyRow(1)),
+                Skip(ReadyRow(2)),
+            ],
         ),
         (
             "exchange with limits",
-            vec![Wait(Task(1)), Wait(Lease(1)), Wait(Key(1)), Wait(Key(2)), Skip(ReadyRow(1)), Skip(ReadyRow(2))],
+            vec![
+                Wait(Turn),
+                Wait(Task(1)),
+                Wait(Lease(1)),
+                Wait(Key(1)),
+                Wait(Key(2)),
+                Skip(ReadyRow(1)),
+                Skip(ReadyRow(2)),
+            ],
         ),
-        ("claim", vec![Wait(Key(1)), Wait(Key(2)), Skip(ReadyRow(1)), Skip(ReadyRow(2))]),
-        ("claim the other way round", vec![Skip(ReadyRow(2)), Skip(ReadyRow(1))]),
+        ("claim", vec![Wait(Turn), Wait(Key(1)), Wait(Key(2)), Skip(ReadyRow(1)), Skip(ReadyRow(2))]),
+        ("claim the other way round", vec![Wait(Turn), Skip(ReadyRow(2)), Skip(ReadyRow(1))]),
+        ("exchange that only hands in", vec![Wait(Task(1)), Wait(Task(2)), Wait(Lease(1)), Wait(Lease(2))]),
         ("heartbeat", vec![Skip(Lease(2)), Skip(Lease(1))]),
         ("release", vec![Wait(Task(1)), Wait(Task(2)), Wait(Lease(2)), Wait(Lease(1))]),
         ("reap", vec![SkipAll(Task(1), 1), Wait(Lease(1)), SkipAll(Task(2), 1), Wait(Lease(2))]),
@@ -131,6 +149,7 @@ fn without_the_order_they_do() {
         ("a reaper that waits", exchange, vec![Wait(Task(2)), Wait(Lease(2)), Wait(Task(1)), Wait(Lease(1))]),
         ("a heartbeat that waits", vec![Wait(Lease(2)), Wait(Lease(1))], verbs().remove(0).1),
         ("a claimer that waits", vec![Wait(ReadyRow(1)), Wait(Task(1))], vec![Wait(Task(1)), Wait(ReadyRow(1))]),
+        ("a turn under a task's lock", vec![Wait(Task(1)), Wait(Turn)], verbs().remove(0).1),
         ("keys in any order", vec![Wait(Key(1)), Wait(Key(2))], vec![Wait(Key(2)), Wait(Key(1))]),
         ("keys before tasks", vec![Wait(Key(1)), Wait(Task(1))], verbs().remove(1).1),
     ] {
