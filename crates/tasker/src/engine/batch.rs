@@ -220,7 +220,7 @@ async fn send(call: &mut Call<'_>, settlements: &[Settlement], capacity: usize) 
     line.call(patience(*lease), exchange).await
 }
 
-/// How long a call may take: what it leased would have expired; a lock is waited for a second.
+/// How long a call may take: what it leased would have expired; a lock is waited for a second, a turn for three.
 pub(super) fn patience(lease: Duration) -> Duration {
     lease.max(Duration::from_secs(5))
 }

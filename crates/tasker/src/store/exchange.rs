@@ -393,10 +393,9 @@ impl Store {
     /// [`Error::Database`].
     pub async fn result(&self, task_id: Uuid, step: &str) -> Result<Option<String>, Error> {
         let result = sqlx::query_scalar(
-            "select r.result::text from tasker.tasks k
-             join tasker.named_tasks_named_steps n on n.named_task_id = any(array[k.named_task_id])
-             join tasker.step_results r on r.task_id = k.task_id and r.step_number = n.step_number
-             where k.task_id = $1 and n.name = $2",
+            "select r.result::text from tasker.step_dag_relationships n
+             join tasker.step_results r on r.task_id = n.task_id and r.step_number = n.step_number
+             where n.task_id = $1 and n.name = $2",
         );
         Ok(result.bind(task_id).bind(step).fetch_optional(&self.pool).await?)
     }

@@ -214,8 +214,7 @@ impl Store {
                 None => "where v.task_id = $1 and v.step_number >= $2 and v.step_number < $3 and $5::text is null",
                 Some(_) => {
                     "where v.task_id = $1 and $2 <= $3 and v.step_number = (
-                       select n.step_number from tasker.tasks k join tasker.named_tasks_named_steps n on n.named_task_id = any(array[k.named_task_id])
-                       where k.task_id = $1 and n.name = $5)"
+                       select n.step_number from tasker.step_dag_relationships n where n.task_id = $1 and n.name = $5)"
                 }
             },
         );
@@ -240,9 +239,8 @@ impl Store {
              cross join lateral (
                select w.low, w.high where w.name is null
                union all
-               select n.step_number, n.step_number + 1 from tasker.tasks k
-               join tasker.named_tasks_named_steps n on n.named_task_id = any(array[k.named_task_id])
-               where k.task_id = w.task_id and n.name = w.name) b
+               select n.step_number, n.step_number + 1 from tasker.step_dag_relationships n
+               where n.task_id = w.task_id and n.name = w.name) b
              cross join lateral (
                select * from tasker.step_readiness_statuses v
                where v.task_id = w.task_id and v.step_number >= b.low and v.step_number < b.high offset 0) v",
