@@ -52,7 +52,6 @@ begin
       select w.*, least(w.queue_at - interval '5 ms', now_ - interval '20 ms') as next_from from walk w where w.walked > 0)
     select array_agg(s.handler_id) filter (where s.has_room) as s_handlers, array_agg(s.lane) filter (where s.has_room) as s_lanes,
       array_agg(s.limit_key) filter (where s.has_room) as s_keys, array_agg(s.next_from) filter (where s.has_room) as s_from,
-      count(*) filter (where s.has_room)::int as found,
       array_agg(s.pair) as seen_pairs, array_agg(s.limit_key) as seen_keys, array_agg(s.next_from) as seen_from,
       min(s.queue_at) filter (where s.queue_at > now_) as next_at,
       (select array_agg(coalesce(e.limit_key, '') order by p.pair) from pairs p left join lateral (
@@ -60,7 +59,8 @@ begin
         select w.limit_key from walk w where w.pair = p.pair and w.walked >= 100 and (w.walked = 1000 or w.found >= wanted)) e on true) as next_keys
     into part from seen s;
     s_handlers := s_handlers || part.s_handlers; s_lanes := s_lanes || part.s_lanes; s_keys := s_keys || part.s_keys; s_from := s_from || part.s_from;
-    found_ := found_ + part.found; next_keys := part.next_keys; next_at := least(next_at, part.next_at);
+    -- a key may stand in several lanes, and gives no more for it
+    found_ := (select count(distinct k) from unnest(s_keys) k); next_keys := part.next_keys; next_at := least(next_at, part.next_at);
     seen_pairs := seen_pairs || part.seen_pairs; seen_keys := seen_keys || part.seen_keys; seen_from := seen_from || part.seen_from;
     -- from the middle to the end is not all: then from the beginning to that middle. What was not walked to its end goes on in the next call
     exit when found_ >= wanted or from_keys <@ array[''] or not next_keys <@ array[''];

@@ -72,6 +72,28 @@ fn a_call_returns_short_only_where_nothing_more_has_room() {
     });
 }
 
+/// A key that stands in three lanes is walked three times, and has room for one step.
+#[test]
+fn a_key_in_several_lanes_is_one_key_with_room() {
+    with_database(async |db| {
+        let play = Play::of(db, "a[concurrency=1 key=k]").await;
+        for lane in ["high", "normal", "low"] {
+            db.run(&format!(
+                "select count(tasker.submit_task('test', '{}', jsonb_build_object('k', n), priority => '{lane}')) from generate_series(1, 250) n",
+                play.definition.name
+            ))
+            .await;
+        }
+        let mut search = play.worker.search();
+        assert_eq!(play.worker.look(db.pool(), &mut search, 1).await, 1);
+        // it goes on in the middle, behind which 150 keys stand in each lane
+        assert_eq!(play.worker.look(db.pool(), &mut search, 200).await, 200);
+        assert_eq!(play.worker.look(db.pool(), &mut search, 200).await, 49);
+        db.run("select count(tasker.cancel_task(task_id)) from tasker.tasks where state in ('pending', 'in_progress')")
+            .await;
+    });
+}
+
 /// Ready rows under the first handler of a workflow that have come and gone, so many for each key.
 async fn churn(db: &TestDatabase, play: &Play<'_>, keys: &[String], rows: usize) {
     let handler = play.worker.handler(&play.definition.steps[0].handler);
