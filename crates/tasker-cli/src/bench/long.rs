@@ -22,8 +22,6 @@ pub const GROUPS: [&str; 5] =
 
 /// How many steps a short run has.
 const SHORT: usize = 100_000;
-/// How many the run at most that an old snapshot's is compared with.
-const NORMAL: usize = 1_000_000;
 
 /// Measures one group, in a database of its own; a long run has so many steps.
 pub async fn measure(round: &Round, report: &mut Report, group: &str, steps: usize) -> Result<()> {
@@ -43,12 +41,14 @@ async fn long_run(round: &Round, report: &mut Report, name: &str, graph: &Graph,
     let bar = Bar::Ratio { at_least: 0.9, strive: 1.0 };
     let beside = Some(("a short run", short.rate));
     report.add(format!("long run of {name}, steps"), Unit::PerSecond, long.rate, beside, bar);
-    // what is run first is not what is run last: each tenth beside the same of the short run
-    let ratio = |(long, short): &(&Tenth, &Tenth)| long.rate / short.rate;
-    let pairs = long.tenths.iter().zip(&short.tenths);
-    let (worst, short_worst) = pairs.min_by(|a, b| ratio(a).total_cmp(&ratio(b))).ok_or("a run without tenths")?;
-    let beside = Some(("the short run's", short_worst.rate));
-    report.add(format!("long run of {name}, worst tenth"), Unit::PerSecond, worst.rate, beside, bar);
+    let (worst, floor) = worst_tenth(&long, &short)?;
+    report.add(
+        format!("long run of {name}, worst tenth"),
+        Unit::PerSecond,
+        worst,
+        Some(("the short run's", floor)),
+        bar,
+    );
     let beside = Some(("the short run's", short.tenths[9].rate));
     report.add(format!("long run of {name}, last tenth"), Unit::PerSecond, long.tenths[9].rate, beside, bar);
     let beside = Some(("after a tenth", long.tenths[0].memory));
@@ -57,9 +57,10 @@ async fn long_run(round: &Round, report: &mut Report, name: &str, graph: &Graph,
     Ok(())
 }
 
-/// A run, and another while a session holds a snapshot that is older than it.
+/// A run, and as long a one while a session holds a snapshot that is older than it, in a database of its own: neither stands beside what
+/// the other has stored.
 async fn beside_a_snapshot(round: &Round, report: &mut Report, steps: usize) -> Result<()> {
-    let normal = run(round, &Graph::diamond(), steps.min(NORMAL)).await?;
+    let normal = round.elsewhere(async |round| run(round, &Graph::diamond(), steps).await).await?;
     let mut other = PgConnection::connect(&round.url).await?;
     let mut old = other.begin().await?;
     sqlx::raw_sql("set transaction isolation level repeatable read; select count(*) from tasker.tasks")
@@ -67,9 +68,10 @@ async fn beside_a_snapshot(round: &Round, report: &mut Report, steps: usize) -> 
         .await?;
     let beside = run(round, &Graph::diamond(), steps).await?;
     old.rollback().await?;
-    let floor = Some(("without it", normal.rate));
     let bar = Bar::Ratio { at_least: 0.95, strive: 1.0 };
-    report.add("beside an old snapshot, steps", Unit::PerSecond, beside.rate, floor, bar);
+    report.add("beside an old snapshot, steps", Unit::PerSecond, beside.rate, Some(("without it", normal.rate)), bar);
+    let (worst, floor) = worst_tenth(&beside, &normal)?;
+    report.add("beside an old snapshot, worst tenth", Unit::PerSecond, worst, Some(("without it", floor)), bar);
     let floor = Some(("without it", normal.tenths[9].rate));
     report.add("beside an old snapshot, last tenth", Unit::PerSecond, beside.tenths[9].rate, floor, bar);
     let floor = Some(("without it", normal.between));
@@ -133,6 +135,12 @@ struct Tenth {
     rate: f64,
     /// What the process keeps in memory at its end, in MiB.
     memory: f64,
+}
+
+/// What is run first is not what is run last: the rate of that tenth that is slowest beside the same one of another run, and its rate there.
+fn worst_tenth(run: &Run, other: &Run) -> Result<(f64, f64)> {
+    let pairs = run.tenths.iter().zip(&other.tenths).map(|(tenth, floor)| (tenth.rate, floor.rate));
+    Ok(pairs.min_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1))).ok_or("a run without tenths")?)
 }
 
 /// Submits up front, and lets two workers run it.

@@ -64,6 +64,11 @@ impl Round {
     fn wants(&self, group: &str) -> bool {
         group.contains(&self.only)
     }
+
+    /// Does something in another new database of the server.
+    async fn elsewhere<T>(&self, measure: impl AsyncFnOnce(&Round) -> Result<T>) -> Result<T> {
+        in_a_database(&self.url, self.tasks, &self.only, measure).await
+    }
 }
 
 /// Measures. What it makes on the server are databases named tasker_bench_.., and they are gone afterwards.
@@ -86,17 +91,21 @@ pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, F
     for number in 1..=args.rounds {
         tell(format_args!("round {number} of {}", args.rounds));
         let unable = |trouble| Failure::unable(format!("round {number}: {trouble}"));
-        in_a_database(url, &args, async |round| figures::measure(round, &mut report).await).await.map_err(unable)?;
+        in_a_database(url, args.tasks, &args.only, async |round| figures::measure(round, &mut report).await)
+            .await
+            .map_err(unable)?;
         if STORAGE.contains(&args.only) {
-            in_a_database(url, &args, async |round| footprint::storage(round, &mut report).await)
+            in_a_database(url, args.tasks, &args.only, async |round| footprint::storage(round, &mut report).await)
                 .await
                 .map_err(unable)?;
         }
         let Some(steps) = args.long else { continue };
         for group in long::GROUPS.iter().filter(|group| group.contains(&args.only)) {
-            in_a_database(url, &args, async |round| long::measure(round, &mut report, group, steps).await)
-                .await
-                .map_err(unable)?;
+            in_a_database(url, args.tasks, &args.only, async |round| {
+                long::measure(round, &mut report, group, steps).await
+            })
+            .await
+            .map_err(unable)?;
         }
     }
     if let Some(page) = &args.page {
@@ -111,7 +120,12 @@ pub async fn run(args: Args, session: &Session) -> std::result::Result<Ending, F
 }
 
 /// Does something in a new database of the server, with our schema, and drops that.
-async fn in_a_database(url: &str, args: &Args, measure: impl AsyncFnOnce(&Round) -> Result<()>) -> Result<()> {
+async fn in_a_database<T>(
+    url: &str,
+    tasks: usize,
+    only: &str,
+    measure: impl AsyncFnOnce(&Round) -> Result<T>,
+) -> Result<T> {
     let server: sqlx::postgres::PgConnectOptions = url.parse()?;
     let mut admin = sqlx::ConnectOptions::connect(&server).await?;
     let name = format!("tasker_bench_{}", uuid::Uuid::new_v4().simple());
@@ -121,15 +135,15 @@ async fn in_a_database(url: &str, args: &Args, measure: impl AsyncFnOnce(&Round)
     let measured = async {
         let tasker = Tasker::connect(&url).await?;
         tasker.migrate().await?;
-        let round = Round { url, tasker, tasks: args.tasks, only: args.only.clone() };
-        measure(&round).await?;
+        let round = Round { url, tasker, tasks, only: only.to_owned() };
+        let measured = measure(&round).await?;
         round.tasker.close().await;
-        Ok(())
+        Ok(measured)
     };
-    let measured: Result<()> = measured.await;
+    let measured: Result<T> = measured.await;
     let drop = sqlx::AssertSqlSafe(format!("drop database {name} with (force)"));
     let dropped = sqlx::raw_sql(drop).execute(&mut admin).await;
-    measured?;
+    let measured = measured?;
     dropped.map_err(|e| format!("the database {name} cannot be dropped: {e}"))?;
-    Ok(())
+    Ok(measured)
 }
