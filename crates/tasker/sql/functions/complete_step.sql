@@ -22,19 +22,17 @@ begin
   if not found then
     return;
   end if;
-  select n.child_count, e.to_step, e.parent_count, h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at
+  select n.child_count, n.only_child, c.parent_count, h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at
   into children, child, child_parents, limit_, before_, generation_, timer_, failed_at, attempted_at
-  from tasker.named_tasks_named_steps n
+  from (
+    select n.child_count, case when n.child_count = 1 then n.children[1] end as only_child from tasker.named_tasks_named_steps n
+    where n.named_task_id = named and n.step_number = of_step offset 0) n
   cross join lateral (
     select h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at from tasker.workflow_step_transitions h
     where h.task_id = of_task and h.step_number = of_step order by h.number desc limit 1) h
   left join lateral (
-    select e.to_step, c.parent_count from tasker.named_task_edges e
-    cross join lateral (
-      select c.parent_count from tasker.named_tasks_named_steps c
-      where c.named_task_id = e.named_task_id and c.step_number = e.to_step offset 0) c
-    where n.child_count = 1 and e.named_task_id = named and e.from_step = of_step offset 0) e on true
-  where n.named_task_id = named and n.step_number = of_step;
+    select c.parent_count from tasker.named_tasks_named_steps c
+    where c.named_task_id = named and c.step_number = n.only_child offset 0) c on true;
   if not found then
     return;
   end if;

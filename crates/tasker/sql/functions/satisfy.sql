@@ -35,11 +35,13 @@ begin
       select s.task_id, e.to_step as step_number, e.parent_count, count(*)::int as satisfied
       from unnest(p_tasks, p_steps, p_named) s(task_id, step_number, named_task_id)
       cross join lateral (
-        select e.to_step, c.parent_count from tasker.named_task_edges e
+        select e.to_step, c.parent_count from (
+          select unnest(n.children) as to_step from tasker.named_tasks_named_steps n
+          where n.named_task_id = s.named_task_id and n.step_number = s.step_number) e
         cross join lateral (
           select c.parent_count from tasker.named_tasks_named_steps c
-          where c.named_task_id = e.named_task_id and c.step_number = e.to_step offset 0) c
-        where e.named_task_id = s.named_task_id and e.from_step = s.step_number offset 0) e
+          where c.named_task_id = s.named_task_id and c.step_number = e.to_step offset 0) c
+        offset 0) e
       group by 1, 2, 3),
     joins as materialized (
       insert into tasker.join_counts as j (task_id, step_number, satisfied)

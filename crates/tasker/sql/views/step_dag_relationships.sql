@@ -1,15 +1,15 @@
 -- Where a step stands in its graph. Depths were computed once, when the workflow was registered. (The list of one: see workflow_steps.)
+-- An id is made of text, which takes longer than all else here: up to a thousand steps, each is made once and not at both ends of
+-- every edge. (A larger task's are made where they stand, so that one step of it never costs more than a thousand ids.)
 create view tasker.step_dag_relationships as
 select
-  tasker.step_id_after(i.prefix, n.step_number) as workflow_step_id,
+  coalesce(a.ids[n.step_number + 1], tasker.step_id_after(i.prefix, n.step_number)) as workflow_step_id,
   k.task_id,
   n.step_number,
   n.named_step_id,
   n.name,
-  array(select tasker.step_id_after(i.prefix, e.from_step) from tasker.named_task_edges e
-    where e.named_task_id = k.named_task_id and e.to_step = n.step_number order by e.from_step) as parent_step_ids,
-  array(select tasker.step_id_after(i.prefix, e.to_step) from tasker.named_task_edges e
-    where e.named_task_id = k.named_task_id and e.from_step = n.step_number order by e.to_step) as child_step_ids,
+  array(select coalesce(a.ids[p + 1], tasker.step_id_after(i.prefix, p)) from (select unnest(n.parents) as p) p) as parent_step_ids,
+  array(select coalesce(a.ids[c + 1], tasker.step_id_after(i.prefix, c)) from (select unnest(n.children) as c) c) as child_step_ids,
   n.parent_count,
   n.child_count,
   n.parent_count = 0 as is_root_step,
@@ -20,6 +20,9 @@ select
 -- what the ids of a task's steps share is worked out once (offset 0)
 from tasker.tasks k
 cross join lateral (select left(k.task_id::text, 30) as prefix offset 0) i
+cross join lateral (select array(
+    select tasker.step_id_after(i.prefix, s) from tasker.named_tasks w, generate_series(0, w.total_steps - 1) s
+    where w.named_task_id = k.named_task_id and w.total_steps <= 1000 order by s) as ids offset 0) a
 join tasker.named_tasks_named_steps n on n.named_task_id = any(array[k.named_task_id]);
 
 comment on view tasker.step_dag_relationships is 'Where a step stands in its graph.';

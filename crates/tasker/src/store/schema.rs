@@ -19,6 +19,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("api_keys", include_str!("../../migrations/0006_api_keys.sql")),
     ("acted_deadlines", include_str!("../../migrations/0007_acted_deadlines.sql")),
     ("limits_of_named_steps", include_str!("../../migrations/0008_limits_of_named_steps.sql")),
+    ("neighbours", include_str!("../../migrations/0009_neighbours.sql")),
 ];
 
 /// Views and functions in the order in which they can be created.

@@ -148,12 +148,14 @@ pub struct StepPage {
 /// The query for rows of [`WorkflowStep`]: of the steps `v`, with their results where `results` holds.
 fn workflow_steps(columns: &str, steps: &str, results: &str, rest: &str) -> String {
     format!(
-        "select {columns} v.*, h.name as handler, d.parent_step_ids, d.child_step_ids, d.max_depth_from_root, s.error_kind, e.error, r.result
+        "select {columns} v.*, h.name as handler, d.max_depth_from_root, s.error_kind, e.error, r.result,
+           array(select tasker.step_id(v.task_id, p) from (select unnest(d.parents) as p) p) as parent_step_ids,
+           array(select tasker.step_id(v.task_id, c) from (select unnest(d.children) as c) c) as child_step_ids
          from {steps}
          join tasker.handlers h on h.handler_id = v.handler_id
          cross join lateral (
-           select d.parent_step_ids, d.child_step_ids, d.max_depth_from_root from tasker.step_dag_relationships d
-           where d.task_id = v.task_id and d.step_number = v.step_number offset 0) d
+           select d.parents, d.children, d.max_depth_from_root from tasker.named_tasks_named_steps d
+           where d.named_task_id = v.named_task_id and d.step_number = v.step_number offset 0) d
          left join lateral (
            select t.error_kind, t.number from tasker.workflow_step_transitions t
            where t.task_id = v.task_id and t.step_number = v.step_number and v.current_state not in ('complete', 'resolved_manually', 'skipped')

@@ -41,15 +41,15 @@ impl Store {
         let column_i32 = |f: &dyn Fn(usize) -> u32| (0..steps.len()).map(|i| f(i) as i32).collect::<Vec<i32>>();
         let seconds =
             |f: &dyn Fn(usize) -> Duration| (0..steps.len()).map(|i| f(i).as_secs_f64()).collect::<Vec<f64>>();
-        let (mut from, mut to) = (Vec::new(), Vec::new());
-        for (child, node) in steps.iter().enumerate() {
-            for parent in &node.parents {
-                from.push(*parent as i32);
-                to.push(child as i32);
-            }
+        let mut parents: Vec<Vec<i32>> =
+            steps.iter().map(|node| node.parents.iter().map(|parent| *parent as i32).collect()).collect();
+        parents.iter_mut().for_each(|parents| parents.sort_unstable());
+        let mut children = vec![Vec::new(); steps.len()];
+        for (child, parents) in parents.iter().enumerate() {
+            parents.iter().for_each(|parent| children[*parent as usize].push(child as i32));
         }
         Ok(sqlx::query_scalar(
-            "select tasker.register_workflow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::json, $16::json, $17, $18, $19, $20, $21, $22, $23)",
+            "select tasker.register_workflow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::json, $16, $17, $18, $19, $20, $21)",
         )
         .bind(&definition.namespace)
         .bind(&definition.name)
@@ -66,14 +66,12 @@ impl Store {
         .bind(steps.iter().map(|n| lane(n.priority)).collect::<Vec<_>>())
         .bind(steps.iter().map(|n| n.concurrency.as_ref().map(|c| c.limit as i32)).collect::<Vec<_>>())
         .bind(json!(steps.iter().map(|n| n.concurrency.as_ref().map(|c| &c.key)).collect::<Vec<_>>()).to_string())
-        .bind(json!(steps.iter().map(|n| &n.needs).collect::<Vec<_>>()).to_string())
-        .bind(column_i32(&|i| steps[i].parents.len() as u32))
-        .bind(column_i32(&|i| levels[i].child_count))
+        .bind(steps.iter().map(|n| numbers(&n.needs)).collect::<Vec<_>>())
+        .bind(parents.iter().map(|parents| numbers(parents)).collect::<Vec<_>>())
+        .bind(children.iter().map(|children| numbers(children)).collect::<Vec<_>>())
         .bind(column_i32(&|i| levels[i].min_depth_from_root))
         .bind(column_i32(&|i| levels[i].max_depth_from_root))
         .bind(column_i32(&|i| levels[i].max_depth_to_leaf))
-        .bind(from)
-        .bind(to)
         .fetch_one(&self.pool)
         .await?)
     }
@@ -118,6 +116,11 @@ struct StoredStep {
     name: String,
     #[serde(default)]
     with: Value,
+}
+
+/// Step numbers, as the text of an array.
+fn numbers(numbers: &[impl ToString]) -> String {
+    format!("{{{}}}", numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
 }
 
 /// A priority's lane in the queue.

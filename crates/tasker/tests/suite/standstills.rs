@@ -177,8 +177,8 @@ fn handlers_come_into_being_in_one_order() {
         let workflow = |n: usize| {
             format!(
                 "select tasker.register_workflow('test', 'w', '{n}.0.0', '{{}}', 'hash', array['s', 't'], array['test.z{n}', 'test.m{n}'], array[3, 3],
-                   array[true, true], array[1, 1], array[60, 60], array[30, 30], array[1, 1]::smallint[], array[null, null]::int[], '[[], []]', '[[], []]',
-                   array[0, 0], array[0, 0], array[0, 0], array[0, 0], array[0, 0], '{{}}', '{{}}')::text"
+                   array[true, true], array[1, 1], array[60, 60], array[30, 30], array[1, 1]::smallint[], array[null, null]::int[], '[[], []]', array['{{}}', '{{}}'],
+                   array['{{}}', '{{}}'], array['{{}}', '{{}}'], array[0, 0], array[0, 0], array[0, 0])::text"
             )
         };
         for (n, sql) in [worker(1), workflow(2)].into_iter().enumerate().map(|(n, sql)| (n + 1, sql)) {

@@ -229,7 +229,8 @@ pub fn release(claim: &Claim) -> String {
 pub fn register(workflow: &str, version: &str, step: &str, handler: &str) -> String {
     format!(
         "select null::text from tasker.register_workflow('test', '{workflow}', '{version}', '{{}}', 'hash', array['{step}'], array['{handler}'], array[3], array[true],
-           array[1], array[60], array[30], array[1]::smallint[], array[2], '[[]]', '[[]]', array[0], array[0], array[0], array[0], array[0], '{{}}', '{{}}')"
+           array[1], array[60], array[30], array[1]::smallint[], array[2], '[[]]', array['{{}}'], array['{{}}'], array['{{}}'],
+           array[0], array[0], array[0])"
     )
 }
 
