@@ -9,7 +9,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How often it begins at the beginning: a lease that was committed long after its end lies behind its position.
 const FULL_INTERVAL: Duration = Duration::from_secs(60);
 /// Beginning at the beginning takes at most this part of its time: that reads what is dead, where an old snapshot keeps it.
-const FULL_SHARE: u32 = 20;
+const FULL_SHARE: u32 = 100;
 /// How many of each are acted on in one call.
 pub(super) const AT_MOST: i32 = 100;
 
@@ -79,9 +79,9 @@ mod tests {
         (reaping.last, reaping.last_full) = (ago(5), None);
         reaping.last_full = reaping.last;
         reaping.ended();
-        reaping.last_full = ago(90);
-        assert!(!begins_at_the_beginning(&mut reaping), "it took 5 s: not within 100");
-        reaping.last_full = ago(101);
+        reaping.last_full = ago(490);
+        assert!(!begins_at_the_beginning(&mut reaping), "it took 5 s: not within 500");
+        reaping.last_full = ago(501);
         assert!(begins_at_the_beginning(&mut reaping));
         reaping.again_at_once();
         assert!(reaping.is_due());

@@ -173,7 +173,7 @@ impl Runner {
         }
         let sent_at = Instant::now();
         let searches = batch.is_empty() || self.search.is_due();
-        let is_full_search = searches && self.search.begins() && batch.is_empty();
+        let is_full_search = searches && self.search.begins();
         if reaps_in_the_call {
             self.reaping.begins();
         }
@@ -235,7 +235,7 @@ impl Runner {
             if !received {
                 self.search.begin_anew();
             }
-            self.search.ended(sent_at, is_full_search, !full && capacity > 0);
+            self.search.ended(sent_at, is_full_search, settled, !full && capacity > 0);
         }
         if reaps && !reaps_in_the_call {
             self.reap().await;

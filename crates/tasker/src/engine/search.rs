@@ -6,8 +6,10 @@ use crate::store::Positions;
 
 /// A busy worker searches from the beginning of its queues this often: commits that came late lie behind its positions.
 const FULL_INTERVAL: Duration = Duration::from_secs(10);
-/// Searches from the beginning take at most this part of a worker's time: they read what is dead, where an old snapshot keeps it.
-const FULL_SHARE: u32 = 20;
+/// Searches from the beginning take at most this part of a worker's time, and where one takes [`LONG`] at most the other: it reads what is
+/// dead then, which an old snapshot keeps.
+const SHARES: [u32; 2] = [20, 100];
+const LONG: Duration = Duration::from_millis(50);
 /// A call that settles does not search again so soon after a search that found everything, unless a wake-up came: its
 /// children come without one.
 pub(super) const INTERVAL: Duration = Duration::from_millis(10);
@@ -18,6 +20,8 @@ pub(super) struct Search {
     last_full: Instant,
     /// How long the last two took: one alone may have waited for something else.
     full_took: [Duration; 2],
+    /// How long the last call took that settled and was no search from the beginning.
+    settling_took: Duration,
     /// When a search last saw the end of the queue.
     saw_the_end: Option<Instant>,
     /// How many searches in a row found what is due in somebody else's hands.
@@ -30,6 +34,7 @@ impl Search {
             positions: Positions::new(handler_ids),
             last_full: Instant::now(),
             full_took: [Duration::ZERO; 2],
+            settling_took: Duration::ZERO,
             saw_the_end: None,
             too_late: 0,
         }
@@ -48,11 +53,15 @@ impl Search {
         self.positions.are_reset()
     }
 
-    /// After a search that was sent at that instant, looked at everything and did nothing else, or not, and saw the end of the
+    /// After a search that was sent at that instant, looked at everything or not, settled as well or not, and saw the end of the
     /// queue or not.
-    pub(super) fn ended(&mut self, sent_at: Instant, was_full: bool, saw_the_end: bool) {
+    pub(super) fn ended(&mut self, sent_at: Instant, was_full: bool, settled: bool, saw_the_end: bool) {
+        let took = sent_at.elapsed();
         if was_full {
-            self.full_took = [self.full_took[1], sent_at.elapsed()];
+            let besides = if settled { self.settling_took } else { Duration::ZERO };
+            self.full_took = [self.full_took[1], took.saturating_sub(besides)];
+        } else if settled {
+            self.settling_took = took;
         }
         self.saw_the_end = saw_the_end.then_some(sent_at);
     }
@@ -76,8 +85,8 @@ impl Search {
     /// found there can wait, what is new lies ahead.
     pub(super) fn begin_anew(&mut self) {
         self.saw_the_end = None;
-        let pause = self.full_took[0].min(self.full_took[1]) * FULL_SHARE;
-        if self.last_full.elapsed() >= pause {
+        let took = self.full_took[0].min(self.full_took[1]);
+        if self.last_full.elapsed() >= took * SHARES[usize::from(took >= LONG)] {
             self.last_full = Instant::now();
             self.positions.reset();
         }
@@ -99,11 +108,15 @@ mod tests {
         search.positions.move_to(Utc::now());
     }
 
+    fn ago(millis: u64) -> Instant {
+        Instant::now().checked_sub(Duration::from_millis(millis)).unwrap()
+    }
+
     #[test]
     fn a_search_that_saw_the_end_is_not_repeated_at_once() {
         let mut search = search();
         assert!(search.is_due());
-        search.ended(Instant::now(), false, true);
+        search.ended(Instant::now(), false, false, true);
         assert!(!search.is_due());
         search.begin_anew();
         assert!(search.is_due());
@@ -113,26 +126,44 @@ mod tests {
     fn a_costly_search_from_the_beginning_is_seldom() {
         let mut search = search();
         assert!(search.begins());
-        let ago = |millis| Instant::now().checked_sub(Duration::from_millis(millis)).unwrap();
-        search.ended(ago(100), true, true);
+        search.ended(ago(40), true, false, true);
         move_on(&mut search);
         search.begin_anew();
         assert!(search.begins(), "one alone may have waited for something else");
-        search.ended(ago(100), true, true);
+        search.ended(ago(40), true, false, true);
         move_on(&mut search);
+        search.last_full = ago(700);
         search.begin_anew();
-        assert!(search.is_due() && !search.begins(), "it takes 0.1 s: not within two");
-        search.last_full = ago(2100);
+        assert!(search.is_due() && !search.begins(), "it takes 0.04 s: not within 0.8");
+        search.last_full = ago(900);
         search.begin_anew();
         assert!(search.begins());
-        search.ended(ago(5000), true, true);
-        search.ended(ago(5000), true, true);
+        search.ended(ago(5000), true, false, true);
+        search.ended(ago(5000), true, false, true);
         move_on(&mut search);
-        search.last_full = ago(99_000);
+        search.last_full = ago(499_000);
         search.begin_anew();
-        assert!(!search.begins(), "it takes 5 s: not within a hundred");
-        search.last_full = ago(101_000);
+        assert!(!search.begins(), "it takes 5 s: not within five hundred");
+        search.last_full = ago(501_000);
         assert!(search.begins());
+    }
+
+    #[test]
+    fn what_is_settled_in_the_same_call_is_not_counted_as_search() {
+        let mut search = search();
+        search.ended(ago(2000), false, true, true);
+        for took in [2010, 2010] {
+            search.ended(ago(took), true, true, true);
+        }
+        move_on(&mut search);
+        search.last_full = ago(10_000);
+        assert!(search.begins());
+        for took in [3000, 3000] {
+            search.ended(ago(took), true, true, true);
+        }
+        move_on(&mut search);
+        search.last_full = ago(90_000);
+        assert!(!search.begins(), "it takes 1 s beside what is settled: not within a hundred");
     }
 
     #[test]
