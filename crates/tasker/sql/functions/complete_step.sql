@@ -25,6 +25,7 @@ begin
   select n.child_count, n.only_child, c.parent_count, h.retry_limit, h.attempts_before, h.generation, h.timer, h.last_failure_at, h.last_attempted_at
   into children, child, child_parents, limit_, before_, generation_, timer_, failed_at, attempted_at
   from (
+    -- of many children none is looked at here, and their list stays where it is
     select n.child_count, case when n.child_count = 1 then n.children[1] end as only_child from tasker.named_tasks_named_steps n
     where n.named_task_id = named and n.step_number = of_step offset 0) n
   cross join lateral (

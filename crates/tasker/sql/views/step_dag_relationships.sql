@@ -1,6 +1,6 @@
 -- Where a step stands in its graph. Depths were computed once, when the workflow was registered. (The list of one: see workflow_steps.)
--- An id is made of text, which takes longer than all else here: up to a thousand steps, each is made once and not at both ends of
--- every edge. (A larger task's are made where they stand, so that one step of it never costs more than a thousand ids.)
+-- An id is made of text, which takes longer than all else here: up to two hundred steps, each is made once and not at both ends of every edge.
+-- (A larger task's are made where they stand: one step never pays for more than two hundred. An unnest among the columns streams, as a table it is stored first.)
 create view tasker.step_dag_relationships as
 select
   coalesce(a.ids[n.step_number + 1], tasker.step_id_after(i.prefix, n.step_number)) as workflow_step_id,
@@ -22,7 +22,7 @@ from tasker.tasks k
 cross join lateral (select left(k.task_id::text, 30) as prefix offset 0) i
 cross join lateral (select array(
     select tasker.step_id_after(i.prefix, s) from tasker.named_tasks w, generate_series(0, w.total_steps - 1) s
-    where w.named_task_id = k.named_task_id and w.total_steps <= 1000 order by s) as ids offset 0) a
+    where w.named_task_id = k.named_task_id and w.total_steps <= 200 order by s) as ids offset 0) a
 join tasker.named_tasks_named_steps n on n.named_task_id = any(array[k.named_task_id]);
 
 comment on view tasker.step_dag_relationships is 'Where a step stands in its graph.';

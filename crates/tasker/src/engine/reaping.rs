@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How often it begins at the beginning: a lease that was committed long after its end lies behind its position.
 const FULL_INTERVAL: Duration = Duration::from_secs(60);
-/// Beginning at the beginning takes at most this part of its time: that reads what is dead, where an old snapshot keeps it.
-const FULL_SHARE: u32 = 100;
+/// Beginning at the beginning takes at most a hundredth of its time, since that reads what is dead, where an old snapshot keeps it; but so often
+/// it begins there whatever it takes.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(300);
 /// How many of each are acted on in one call.
 pub(super) const AT_MOST: i32 = 100;
 
@@ -35,7 +36,7 @@ impl Reaping {
     /// Before a look.
     pub(super) fn begins(&mut self) {
         self.last = Some(Instant::now());
-        let pause = FULL_INTERVAL.max(self.full_took * FULL_SHARE);
+        let pause = (self.full_took * 100).clamp(FULL_INTERVAL, AT_LEAST_EVERY);
         if self.last_full.is_none_or(|at| at.elapsed() >= pause) {
             self.from = DateTime::UNIX_EPOCH;
             self.last_full = self.last;
@@ -76,12 +77,12 @@ mod tests {
         assert!(!reaping.is_due() && !begins_at_the_beginning(&mut reaping));
         (reaping.last, reaping.last_full) = (ago(1), ago(61));
         assert!(reaping.is_due() && begins_at_the_beginning(&mut reaping));
-        (reaping.last, reaping.last_full) = (ago(5), None);
+        (reaping.last, reaping.last_full) = (ago(2), None);
         reaping.last_full = reaping.last;
         reaping.ended();
-        reaping.last_full = ago(490);
-        assert!(!begins_at_the_beginning(&mut reaping), "it took 5 s: not within 500");
-        reaping.last_full = ago(501);
+        reaping.last_full = ago(190);
+        assert!(!begins_at_the_beginning(&mut reaping), "it took 2 s: not within 200");
+        reaping.last_full = ago(201);
         assert!(begins_at_the_beginning(&mut reaping));
         reaping.again_at_once();
         assert!(reaping.is_due());

@@ -6,10 +6,10 @@ use crate::store::Positions;
 
 /// A busy worker searches from the beginning of its queues this often: commits that came late lie behind its positions.
 const FULL_INTERVAL: Duration = Duration::from_secs(10);
-/// Searches from the beginning take at most this part of a worker's time, and where one takes [`LONG`] at most the other: it reads what is
-/// dead then, which an old snapshot keeps.
-const SHARES: [u32; 2] = [20, 100];
+/// A search from the beginning that takes this long reads what is dead, which an old snapshot keeps.
 const LONG: Duration = Duration::from_millis(50);
+/// Whatever they take, they begin this often: commits that came late are not left lying.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// A call that settles does not search again so soon after a search that found everything, unless a wake-up came: its
 /// children come without one.
 pub(super) const INTERVAL: Duration = Duration::from_millis(10);
@@ -20,7 +20,7 @@ pub(super) struct Search {
     last_full: Instant,
     /// How long the last two took: one alone may have waited for something else.
     full_took: [Duration; 2],
-    /// How long the last call took that settled and was no search from the beginning.
+    /// How long the last call took that settled and searched, but not from the beginning.
     settling_took: Duration,
     /// When a search last saw the end of the queue.
     saw_the_end: Option<Instant>,
@@ -57,7 +57,8 @@ impl Search {
     /// queue or not.
     pub(super) fn ended(&mut self, sent_at: Instant, was_full: bool, settled: bool, saw_the_end: bool) {
         let took = sent_at.elapsed();
-        if was_full {
+        // what was asked for is not done where the children of what was settled are all that the worker can take
+        if was_full && !self.positions.are_reset() {
             let besides = if settled { self.settling_took } else { Duration::ZERO };
             self.full_took = [self.full_took[1], took.saturating_sub(besides)];
         } else if settled {
@@ -81,12 +82,13 @@ impl Search {
         Some(INTERVAL * 2_u32.pow(self.too_late.min(10) - 1))
     }
 
-    /// The next search is due, and looks at everything; unless that would take too much of the worker's time: what could be
-    /// found there can wait, what is new lies ahead.
+    /// The next search is due, and looks at everything; unless that would take more than a twentieth of the worker's time, or a hundredth where
+    /// it is long: what could be found there can wait, what is new lies ahead.
     pub(super) fn begin_anew(&mut self) {
         self.saw_the_end = None;
         let took = self.full_took[0].min(self.full_took[1]);
-        if self.last_full.elapsed() >= took * SHARES[usize::from(took >= LONG)] {
+        let times = if took >= LONG { 100 } else { 20 };
+        if self.last_full.elapsed() >= AT_LEAST_EVERY.min(took * times) {
             self.last_full = Instant::now();
             self.positions.reset();
         }
@@ -122,48 +124,66 @@ mod tests {
         assert!(search.is_due());
     }
 
+    /// A search from the beginning that took so long and moved the positions on.
+    fn looked(search: &mut Search, took: u64, settled: bool) {
+        move_on(search);
+        search.ended(ago(took), true, settled, true);
+    }
+
     #[test]
     fn a_costly_search_from_the_beginning_is_seldom() {
         let mut search = search();
         assert!(search.begins());
-        search.ended(ago(40), true, false, true);
-        move_on(&mut search);
+        looked(&mut search, 40, false);
         search.begin_anew();
         assert!(search.begins(), "one alone may have waited for something else");
-        search.ended(ago(40), true, false, true);
-        move_on(&mut search);
+        looked(&mut search, 40, false);
         search.last_full = ago(700);
         search.begin_anew();
         assert!(search.is_due() && !search.begins(), "it takes 0.04 s: not within 0.8");
         search.last_full = ago(900);
         search.begin_anew();
         assert!(search.begins());
-        search.ended(ago(5000), true, false, true);
-        search.ended(ago(5000), true, false, true);
-        move_on(&mut search);
-        search.last_full = ago(499_000);
-        search.begin_anew();
-        assert!(!search.begins(), "it takes 5 s: not within five hundred");
-        search.last_full = ago(501_000);
+        looked(&mut search, 300, false);
+        looked(&mut search, 300, false);
+        search.last_full = ago(29_000);
+        assert!(!search.begins(), "it takes 0.3 s: not within thirty");
+        search.last_full = ago(31_000);
         assert!(search.begins());
+        looked(&mut search, 5000, false);
+        looked(&mut search, 5000, false);
+        search.last_full = ago(59_000);
+        assert!(!search.begins());
+        search.last_full = ago(61_000);
+        assert!(search.begins(), "once a minute, whatever it takes");
     }
 
     #[test]
     fn what_is_settled_in_the_same_call_is_not_counted_as_search() {
         let mut search = search();
         search.ended(ago(2000), false, true, true);
-        for took in [2010, 2010] {
-            search.ended(ago(took), true, true, true);
-        }
-        move_on(&mut search);
+        looked(&mut search, 2010, true);
+        looked(&mut search, 2010, true);
         search.last_full = ago(10_000);
         assert!(search.begins());
-        for took in [3000, 3000] {
-            search.ended(ago(took), true, true, true);
+        looked(&mut search, 2300, true);
+        looked(&mut search, 2300, true);
+        search.last_full = ago(25_000);
+        assert!(!search.begins(), "it takes 0.3 s beside what is settled: not within thirty");
+    }
+
+    #[test]
+    fn a_search_that_was_not_made_is_not_counted() {
+        let mut search = search();
+        looked(&mut search, 300, false);
+        looked(&mut search, 300, false);
+        search.positions.reset();
+        for _ in 0..2 {
+            search.ended(Instant::now(), true, true, true);
         }
         move_on(&mut search);
-        search.last_full = ago(90_000);
-        assert!(!search.begins(), "it takes 1 s beside what is settled: not within a hundred");
+        search.last_full = ago(20_000);
+        assert!(!search.begins());
     }
 
     #[test]

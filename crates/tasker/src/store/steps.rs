@@ -149,12 +149,12 @@ pub struct StepPage {
 fn workflow_steps(columns: &str, steps: &str, results: &str, rest: &str) -> String {
     format!(
         "select {columns} v.*, h.name as handler, d.max_depth_from_root, s.error_kind, e.error, r.result,
-           array(select tasker.step_id(v.task_id, p) from (select unnest(d.parents) as p) p) as parent_step_ids,
-           array(select tasker.step_id(v.task_id, c) from (select unnest(d.children) as c) c) as child_step_ids
+           array(select tasker.step_id_after(d.prefix, p) from (select unnest(d.parents) as p) p) as parent_step_ids,
+           array(select tasker.step_id_after(d.prefix, c) from (select unnest(d.children) as c) c) as child_step_ids
          from {steps}
          join tasker.handlers h on h.handler_id = v.handler_id
          cross join lateral (
-           select d.parents, d.children, d.max_depth_from_root from tasker.named_tasks_named_steps d
+           select d.parents, d.children, d.max_depth_from_root, left(v.task_id::text, 30) as prefix from tasker.named_tasks_named_steps d
            where d.named_task_id = v.named_task_id and d.step_number = v.step_number offset 0) d
          left join lateral (
            select t.error_kind, t.number from tasker.workflow_step_transitions t

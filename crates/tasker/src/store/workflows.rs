@@ -41,12 +41,9 @@ impl Store {
         let column_i32 = |f: &dyn Fn(usize) -> u32| (0..steps.len()).map(|i| f(i) as i32).collect::<Vec<i32>>();
         let seconds =
             |f: &dyn Fn(usize) -> Duration| (0..steps.len()).map(|i| f(i).as_secs_f64()).collect::<Vec<f64>>();
-        let mut parents: Vec<Vec<i32>> =
-            steps.iter().map(|node| node.parents.iter().map(|parent| *parent as i32).collect()).collect();
-        parents.iter_mut().for_each(|parents| parents.sort_unstable());
         let mut children = vec![Vec::new(); steps.len()];
-        for (child, parents) in parents.iter().enumerate() {
-            parents.iter().for_each(|parent| children[*parent as usize].push(child as i32));
+        for (child, node) in steps.iter().enumerate() {
+            node.parents.iter().for_each(|parent| children[*parent as usize].push(child));
         }
         Ok(sqlx::query_scalar(
             "select tasker.register_workflow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::json, $16, $17, $18, $19, $20, $21)",
@@ -67,7 +64,7 @@ impl Store {
         .bind(steps.iter().map(|n| n.concurrency.as_ref().map(|c| c.limit as i32)).collect::<Vec<_>>())
         .bind(json!(steps.iter().map(|n| n.concurrency.as_ref().map(|c| &c.key)).collect::<Vec<_>>()).to_string())
         .bind(steps.iter().map(|n| numbers(&n.needs)).collect::<Vec<_>>())
-        .bind(parents.iter().map(|parents| numbers(parents)).collect::<Vec<_>>())
+        .bind(steps.iter().map(|n| numbers(&n.parents)).collect::<Vec<_>>())
         .bind(children.iter().map(|children| numbers(children)).collect::<Vec<_>>())
         .bind(column_i32(&|i| levels[i].min_depth_from_root))
         .bind(column_i32(&|i| levels[i].max_depth_from_root))

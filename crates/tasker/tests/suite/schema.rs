@@ -206,6 +206,7 @@ const ANSWERS: &[&str] = &[
     "select i.idempotency_key || ' ' || s.name, to_jsonb(s) from tasker.workflow_steps s join tasker.idempotency_keys i using (task_id)",
     "select i.idempotency_key || ' ' || s.workflow_step_id, to_jsonb(s) from tasker.step_readiness_statuses s join tasker.idempotency_keys i using (task_id)",
     "select i.idempotency_key, to_jsonb(c) from tasker.task_execution_contexts c join tasker.idempotency_keys i using (task_id)",
+    "select i.idempotency_key || ' ' || s.workflow_step_id, to_jsonb(s) from tasker.step_dag_relationships s join tasker.idempotency_keys i using (task_id)",
 ];
 
 async fn answers(db: &TestDatabase) -> BTreeMap<String, Value> {

@@ -235,6 +235,24 @@ fn c14_depth_has_no_cap() {
 }
 
 #[test]
+fn neighbours_are_those_of_the_edges_however_large_the_task() {
+    with_database(async |db| {
+        for steps in [199, 200, 201, 300] {
+            // a chain with a shortcut into each step
+            let edges: Vec<String> = (2..steps).map(|n| format!("s{} > s{n}; s{} > s{n}", n - 1, n - 2)).collect();
+            Play::of(db, &edges.join("; ")).await.live("submit").await;
+        }
+        let others = "
+            select format('%s %s', r.name, r.task_id) from tasker.step_dag_relationships r
+            where r.workflow_step_id <> tasker.step_id(r.task_id, r.step_number)
+              or r.parent_step_ids <> array(select e.from_step_id from tasker.workflow_step_edges e where e.task_id = r.task_id and e.to_step = r.step_number order by e.from_step)
+              or r.child_step_ids <> array(select e.to_step_id from tasker.workflow_step_edges e where e.task_id = r.task_id and e.from_step = r.step_number order by e.to_step)";
+        assert_eq!(db.column::<String>(others).await, [""; 0]);
+        assert_eq!(db.value::<i64>("select count(*) from tasker.step_dag_relationships").await, 900);
+    });
+}
+
+#[test]
 fn c15_depths_are_the_shortest_and_the_longest_path_from_a_root_and_the_longest_to_a_leaf() {
     with_database(async |db| {
         Play::through(db, "a > b > c > d; a > d > e; x", "").await;
